@@ -1,0 +1,1 @@
+//! The Tetryx operator tool: push, pull, caches, tokens.

@@ -1,0 +1,1 @@
+//! openraft under the Tetryx state machine: durable log and state, snapshots, proposals.

@@ -1,0 +1,1 @@
+//! Real processes, a real Nix client: demo, end-to-end tests, benchmarks.
