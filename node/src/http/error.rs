@@ -1,0 +1,113 @@
+//! What a client is told when its request fails: one JSON shape for everything.
+//!
+//! # Invariants
+//! - Every answer with a status of 400 or above carries an [`ApiError`] body.
+//! - What went wrong inside the node is logged with its whole cause and masked in the answer.
+
+use std::error::Error;
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::header::{HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, StatusCode};
+use tetryx_protocol::api::{ApiError, ErrorName};
+
+use crate::NodeError;
+
+/// A refused or failed request: what becomes of it is an [`ApiError`] with the name's status.
+#[derive(Debug)]
+pub struct HttpError {
+    status: StatusCode,
+    name: ErrorName,
+    message: String,
+    headers: HeaderMap,
+}
+
+impl HttpError {
+    /// An error with the status that belongs to its name. The message says what, why, and what to do next.
+    pub fn new(name: ErrorName, message: impl Into<String>) -> Self {
+        let status = StatusCode::from_u16(name.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self { status, name, message: message.into(), headers: HeaderMap::new() }
+    }
+
+    /// The same error under another status, where HTTP knows a better one than the name's (405, 408, 416, 431).
+    #[must_use]
+    pub fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// The same error with one more header (`Allow`, `Content-Range`, ...).
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// A failure of the node itself: logs the cause, tells the client only that it happened.
+    pub fn internal(cause: &(dyn Error + 'static)) -> Self {
+        let mut chain = cause.to_string();
+        let mut next = cause.source();
+        while let Some(cause) = next {
+            chain.push_str(": ");
+            chain.push_str(&cause.to_string());
+            next = cause.source();
+        }
+        tracing::error!(error = %chain, "a request failed inside the node");
+        Self::new(
+            ErrorName::InternalServerError,
+            "the node failed to do this; its log says why, and the request may be repeated",
+        )
+    }
+
+    /// Nothing answers here.
+    pub fn not_found() -> Self {
+        Self::new(ErrorName::NoSuchObject, "The requested object does not exist.")
+    }
+
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(ErrorName::BadRequest, message)
+    }
+
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub fn name(&self) -> ErrorName {
+        self.name
+    }
+
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl IntoResponse for HttpError {
+    fn into_response(self) -> Response {
+        let body = ApiError { code: self.status.as_u16(), error: self.name.to_string(), message: self.message };
+        let mut response = (self.status, self.headers, Json(body)).into_response();
+        let headers = response.headers_mut();
+        match self.status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tetryx\""));
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.entry(RETRY_AFTER).or_insert(HeaderValue::from_static("1"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+impl From<NodeError> for HttpError {
+    fn from(error: NodeError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl From<tokio::task::JoinError> for HttpError {
+    fn from(error: tokio::task::JoinError) -> Self {
+        Self::internal(&error)
+    }
+}

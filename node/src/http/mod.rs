@@ -1,0 +1,7 @@
+//! The HTTP face: sockets, routes, authentication, errors.
+
+pub mod auth;
+pub mod error;
+mod extract;
+pub mod listener;
+pub mod router;

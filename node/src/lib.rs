@@ -1,0 +1,22 @@
+//! The Tetryx station daemon: a Nix binary cache and pass network node.
+//!
+//! This crate wires the pure crates to the world: it owns the clock, the randomness, the sockets, the files that
+//! hold keys, and every background task. Everything it does hangs off [`Node`], which is assembled from [`Parts`];
+//! nothing is global, so many nodes can live in one process.
+
+mod api;
+pub mod clock;
+mod collect;
+pub mod config;
+pub mod entropy;
+mod error;
+pub mod first_start;
+pub mod http;
+mod metrics;
+mod node;
+pub mod secrets;
+mod substituter;
+mod uploads;
+
+pub use self::error::NodeError;
+pub use self::node::{Node, Parts};
