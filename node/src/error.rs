@@ -1,37 +1,62 @@
 //! What can go wrong in the daemon, outside a single request.
 
+use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use thiserror::Error;
+use tetryx_state::{Refusal, StateError};
+use thiserror::Error as ThisError;
 
 use crate::config::ConfigError;
 
 /// A failure of the node: to start, to run, or to reach its own parts.
-#[derive(Debug, Error)]
+#[derive(Debug, ThisError)]
 #[non_exhaustive]
 pub enum NodeError {
     #[error("the configuration cannot be used")]
     Config(#[source] ConfigError),
-    #[error("no place for the node's {what}: neither {variable} nor HOME is set; pass {flag} or set one of them")]
+    #[error("there is no place for the node's {what}: neither {variable} nor HOME is an absolute path; pass {flag}")]
     NoHome { what: &'static str, variable: &'static str, flag: &'static str },
-    #[error("{action} {path} failed; check that the folder exists, is writable by this user and has space")]
+    #[error("{action} {path} failed; check that its folder exists, belongs to this user and has space", path = path.display())]
     File { action: &'static str, path: PathBuf, source: io::Error },
-    #[error("another tetryx-node uses {path}; stop it, or give this one another folder with --data-dir")]
+    #[error("another tetryx-node uses {path}; stop that one, or give this one a folder of its own with --data-dir", path = path.display())]
     DataDirInUse { path: PathBuf },
-    #[error("{address} is already in use; stop what listens there, or choose another address with --listen")]
+    #[error("{address} is in use; stop the program that listens there, or choose another address with --listen")]
     AddressInUse { address: SocketAddr },
     #[error("cannot listen on {address}; choose an address of this machine with --listen")]
     Listen { address: SocketAddr, source: io::Error },
-    #[error("{path} does not hold {what}; restore the file from a backup")]
+    #[error("{path} does not hold {what}; restore it from a backup", path = path.display())]
     BadSecretFile { path: PathBuf, what: &'static str },
-    #[error("the sealed {what} does not open with this node's cluster secret; restore cluster.secret from a backup")]
+    #[error("{path} can be read by other users; run 'chmod 600 {path}', and replace the secret if others had access", path = path.display())]
+    SecretExposed { path: PathBuf },
+    #[error("the sealed {what} does not open with this node's cluster.secret; restore that file from a backup")]
     Unseal { what: String },
+    #[error("the replicated log failed")]
+    Replica(#[from] tetryx_raft::ReplicaError),
+    #[error("a command could not be committed")]
+    Propose(#[from] tetryx_raft::ProposeError),
+    /// The text of the refusal says it all.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     #[error("the replicated state cannot be read")]
-    Replica(#[source] tetryx_raft::ReplicaError),
-    #[error("the cluster refused a command it must accept: {0}")]
-    Refused(String),
+    State(#[source] Box<dyn Error + Send + Sync>),
+    #[error("this replica holds no cluster yet; start it with tetryx-node run")]
+    NoCluster,
     #[error("the chunk store failed")]
-    Store(#[source] tetryx_store::StoreError),
+    Store(#[from] tetryx_store::StoreError),
+    #[error("a task of the node ended without a result")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+impl NodeError {
+    pub(crate) fn file(action: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::File { action, path: path.to_owned(), source }
+    }
+}
+
+impl<E: Error + Send + Sync + 'static> From<StateError<E>> for NodeError {
+    fn from(error: StateError<E>) -> Self {
+        Self::State(Box::new(error))
+    }
 }

@@ -4,24 +4,35 @@
 //! - Nothing here is global: two nodes in one process share nothing but what their [`Parts`] share.
 //! - A task the node starts ends when the node shuts down.
 
+use std::error::Error;
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quick_cache::sync::Cache;
 use tetryx_protocol::cache::CacheName;
+use tetryx_protocol::grant::Grants;
+use tetryx_protocol::id::{NodeId, TokenId};
 use tetryx_protocol::signature::NixSecretKey;
+use tetryx_protocol::time::UtcTime;
+use tetryx_protocol::token::TokenClaims;
 use tetryx_raft::Replica;
 use tetryx_raft::environment::{Clock, Entropy};
+use tetryx_state::command::RegisterToken;
 use tetryx_state::records::{CacheRecord, ClusterRecord};
+use tetryx_state::{Body, Outcome, query};
 use tetryx_store::ChunkStore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
-use crate::http::auth::TokenDesk;
+use crate::http::tokens::TokenDesk;
 use crate::metrics::Metrics;
 use crate::secrets::{ClusterSecret, NodeKey};
 use crate::substituter::Substituter;
 use crate::uploads::Uploads;
-use crate::{NodeError, secrets};
+use crate::{NodeError, collect, secrets};
 
 /// What a node is made of. Production opens these from disk; a test or a simulation brings its own.
 #[derive(Debug)]
@@ -50,12 +61,37 @@ struct Inner {
     metrics: Metrics,
     substituter: Substituter,
     uploads: Uploads,
+    tasks: TaskTracker,
+    stopping: CancellationToken,
 }
 
 /// Unsealed signing keys kept in memory.
 const SIGNING_KEYS_KEPT: usize = 256;
+/// A token is valid from this long before it is issued.
+const TOKEN_CLOCK_LEEWAY_MS: i64 = 60_000;
 
 impl Node {
+    /// Puts the parts together. Starts nothing: see [`Self::start_tasks`].
+    ///
+    /// # Errors
+    /// When the replica holds no cluster yet, or its keys were sealed under another secret.
+    pub fn assemble(parts: Parts) -> Result<Self, NodeError> {
+        let cluster = query::cluster(&parts.replica.view()?)?.ok_or(NodeError::NoCluster)?;
+        let tokens = TokenDesk::open(&cluster, &parts.cluster_secret)?;
+        let inner = Inner {
+            cluster,
+            tokens,
+            signing_keys: Cache::new(SIGNING_KEYS_KEPT),
+            metrics: Metrics::new(),
+            substituter: Substituter::new(&parts.config),
+            uploads: Uploads::new(&parts.config),
+            tasks: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+            parts,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
     /// The node's configuration, as started with.
     pub fn config(&self) -> &Config {
         &self.inner.parts.config
@@ -69,6 +105,15 @@ impl Node {
         self.inner.parts.entropy.as_ref()
     }
 
+    /// This node's identity.
+    pub fn node_id(&self) -> NodeId {
+        self.inner.parts.node_key.node_id()
+    }
+
+    pub(crate) fn cluster_secret(&self) -> &ClusterSecret {
+        &self.inner.parts.cluster_secret
+    }
+
     /// The replicated state, and the way to change it.
     pub fn replica(&self) -> &Replica {
         &self.inner.parts.replica
@@ -77,6 +122,16 @@ impl Node {
     /// The chunks on this node's disk. Its calls block: use `spawn_blocking`.
     pub fn store(&self) -> &Arc<ChunkStore> {
         &self.inner.parts.store
+    }
+
+    /// Who this cluster is.
+    pub(crate) fn cluster(&self) -> &ClusterRecord {
+        &self.inner.cluster
+    }
+
+    /// Where tokens are signed and checked.
+    pub(crate) fn tokens(&self) -> &TokenDesk {
+        &self.inner.tokens
     }
 
     /// The counters and gauges that `/metrics` shows.
@@ -106,6 +161,95 @@ impl Node {
         let key = Arc::new(secrets::unseal_signing_key(&self.inner.parts.cluster_secret, record, name)?);
         keys.insert(record.sealed_secret_key.clone(), Arc::clone(&key));
         Ok(key)
+    }
+}
+
+/// What the node does.
+impl Node {
+    /// Has the cluster do something on behalf of `by`, and waits until that is applied here. The index is that of
+    /// the log entry.
+    ///
+    /// # Errors
+    /// [`NodeError::Refused`] when the state does not allow it, [`NodeError::Propose`] when nobody could be asked.
+    pub async fn propose(&self, by: &str, body: impl Into<Body>) -> Result<(u64, Outcome), NodeError> {
+        let applied = self.replica().propose(by, body.into()).await?;
+        let outcome = applied.reply.into_result()?;
+        self.replica().wait_applied(applied.index).await?;
+        Ok((applied.index, outcome))
+    }
+
+    /// Issues a token: registers it in the state, then signs it.
+    ///
+    /// # Errors
+    /// Those of [`Self::propose`].
+    pub async fn issue_token(
+        &self,
+        by: &str,
+        subject: String,
+        validity: Duration,
+        grants: Grants,
+    ) -> Result<(String, TokenClaims), NodeError> {
+        let mut id = [0; 16];
+        self.entropy().fill(&mut id);
+        // Tokens carry whole seconds; a clock that lags a little elsewhere must not refuse a new token.
+        let now = UtcTime::from_unix_ms(self.clock().utc().unix_ms().div_euclid(1000) * 1000);
+        let claims = TokenClaims {
+            token: TokenId::from_bytes(id),
+            cluster: self.cluster().id,
+            subject,
+            issued: now,
+            not_before: UtcTime::from_unix_ms(now.unix_ms() - TOKEN_CLOCK_LEEWAY_MS),
+            expires: now.plus(Duration::from_secs(validity.as_secs())),
+            grants,
+        };
+        let register = RegisterToken {
+            token: claims.token,
+            subject: claims.subject.clone(),
+            grants: claims.grants.clone(),
+            issued: claims.issued,
+            expires: claims.expires,
+        };
+        self.propose(by, register).await?;
+        Ok((self.tokens().sign(&claims), claims))
+    }
+
+    /// Starts the work in the background: collections.
+    pub fn start_tasks(&self) {
+        let interval = self.config().gc.interval;
+        if interval.is_zero() {
+            return;
+        }
+        let node = self.clone();
+        self.spawn(async move {
+            loop {
+                tokio::time::sleep(interval).await;
+                if let Err(error) = collect::collect_once(&node).await {
+                    tracing::error!(error = &error as &dyn Error, "a garbage collection failed");
+                }
+            }
+        });
+    }
+
+    /// Runs a task until it ends or the node stops, whichever is first.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stopping = self.inner.stopping.clone();
+        self.inner.tasks.spawn(async move {
+            stopping.run_until_cancelled(task).await;
+        });
+    }
+
+    /// Ends the background work and closes log and store. The sockets must be closed before.
+    ///
+    /// # Errors
+    /// When the store cannot make its last writes durable.
+    pub async fn shutdown(&self) -> Result<(), NodeError> {
+        self.inner.stopping.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+        let store = Arc::clone(self.store());
+        tokio::task::spawn_blocking(move || store.flush()).await??;
+        self.replica().shutdown().await?;
+        Ok(())
     }
 }
 

@@ -160,7 +160,7 @@ impl Default for Http {
             listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8080)),
             public_url: None,
             connections_max: 4096,
-            header_read_timeout: Duration::from_secs(15),
+            header_read_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(60),
             body_idle_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(30),
@@ -172,7 +172,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             header_bytes_max: Size::kib(32),
-            header_count_max: 100,
+            header_count_max: 64,
             json_body_max: Size::mib(16),
             nar_size_max: Size::gib(64),
             narinfo_size_max: Size::mib(1),

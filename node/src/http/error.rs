@@ -11,6 +11,9 @@ use axum::response::{IntoResponse, Response};
 use http::header::{HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
 use tetryx_protocol::api::{ApiError, ErrorName};
+use tetryx_raft::{ProposeError, ReplicaError};
+use tetryx_state::{Refusal, StateError};
+use tetryx_store::StoreError;
 
 use crate::NodeError;
 
@@ -100,8 +103,79 @@ impl IntoResponse for HttpError {
     }
 }
 
+/// Where the cause concerns the caller it is told; everything else is internal.
 impl From<NodeError> for HttpError {
     fn from(error: NodeError) -> Self {
+        match error {
+            NodeError::Refused(refusal) => refusal.into(),
+            NodeError::Propose(error) => error.into(),
+            NodeError::Store(error) => error.into(),
+            error => Self::internal(&error),
+        }
+    }
+}
+
+impl From<Refusal> for HttpError {
+    fn from(refusal: Refusal) -> Self {
+        let name = match &refusal {
+            Refusal::OverLimit { .. }
+            | Refusal::RetentionOfNothing
+            | Refusal::ReplicationOfNothing
+            | Refusal::TokenNeverValid { .. }
+            | Refusal::MemberWithoutName { .. }
+            | Refusal::MemberNameTaken { .. }
+            | Refusal::CacheNotEmpty { .. }
+            | Refusal::DuplicatePath { .. }
+            | Refusal::PathConflict { .. }
+            | Refusal::PathPinned { .. }
+            | Refusal::PathReferenced { .. }
+            | Refusal::TokenExists { .. } => ErrorName::BadRequest,
+            Refusal::NoSuchCache { .. } => ErrorName::NoSuchCache,
+            Refusal::CacheExists { .. } => ErrorName::CacheAlreadyExists,
+            Refusal::MissingReferences { .. } => ErrorName::MissingReferences,
+            Refusal::NoSuchPath { .. } => ErrorName::NoSuchObject,
+            Refusal::NoSuchToken { .. } => ErrorName::NoSuchToken,
+            Refusal::ProposalFinished { .. }
+            | Refusal::TooManyOpenProposals { .. }
+            | Refusal::NotInitialised
+            | Refusal::AlreadyInitialised { .. } => return Self::internal(&refusal),
+        };
+        let error = Self::new(name, refusal.to_string());
+        match refusal {
+            // What stands in the way is the state of the thing, not the request.
+            Refusal::CacheNotEmpty { .. }
+            | Refusal::PathConflict { .. }
+            | Refusal::PathPinned { .. }
+            | Refusal::PathReferenced { .. } => error.with_status(StatusCode::CONFLICT),
+            _ => error,
+        }
+    }
+}
+
+impl From<StoreError> for HttpError {
+    fn from(error: StoreError) -> Self {
+        if error.is_full() {
+            tracing::warn!(%error, "refused for want of space");
+            return Self::new(ErrorName::StorageFull, error.to_string());
+        }
+        Self::internal(&error)
+    }
+}
+
+impl From<ReplicaError> for HttpError {
+    fn from(error: ReplicaError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl From<ProposeError> for HttpError {
+    fn from(error: ProposeError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl<E: Error + Send + Sync + 'static> From<StateError<E>> for HttpError {
+    fn from(error: StateError<E>) -> Self {
         Self::internal(&error)
     }
 }

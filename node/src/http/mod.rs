@@ -5,3 +5,4 @@ pub mod error;
 mod extract;
 pub mod listener;
 pub mod router;
+pub(crate) mod tokens;

@@ -1,14 +1,104 @@
-//! Every route, and what wraps them.
+//! Every route, and what wraps them all: limits, timeouts, panics, counting.
+
+use std::any::Any;
+use std::time::Duration;
 
 use axum::Router;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use tetryx_protocol::api::ErrorName;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::timeout::RequestBodyTimeoutLayer;
 
 use crate::Node;
+use crate::http::error::HttpError;
 
 /// The whole service of a node: also what tests drive without a socket.
 pub fn router(node: Node) -> Router {
-    Router::new()
+    // An upload takes as long as the client's link; everything else answers in time or not at all.
+    let timed = Router::new()
         .merge(crate::api::routes())
-        .merge(crate::uploads::routes())
         .merge(crate::substituter::routes())
+        .route_layer(middleware::from_fn_with_state(node.clone(), answer_in_time));
+    let config = node.config();
+    Router::new()
+        .merge(timed)
+        .merge(crate::uploads::routes())
+        .fallback(async || HttpError::not_found())
+        .method_not_allowed_fallback(async |request: Request| {
+            HttpError::bad_request(format!("this route does not take {}", request.method()))
+                .with_status(StatusCode::METHOD_NOT_ALLOWED)
+        })
+        .layer(DefaultBodyLimit::max(config.limits.json_body_max.as_usize()))
+        .layer(RequestBodyTimeoutLayer::new(config.http.body_idle_timeout))
+        .layer(middleware::map_request(|request: Request| async { request.map(axum::body::Body::new) }))
+        .layer(middleware::from_fn_with_state(node.clone(), limit_head))
+        .layer(CatchPanicLayer::custom(explain_panic))
+        .layer(middleware::from_fn_with_state(node.clone(), observe))
         .with_state(node)
+}
+
+async fn answer_in_time(State(node): State<Node>, request: Request, next: Next) -> Response {
+    let limit = node.config().http.request_timeout;
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => too_slow(limit).into_response(),
+    }
+}
+
+fn too_slow(limit: Duration) -> HttpError {
+    HttpError::new(
+        ErrorName::NotReady,
+        format!("the node did not answer within {limit:?} (http.request_timeout); the request may be repeated"),
+    )
+}
+
+/// Refuses a head that is larger than configured. Far larger ones the connection refuses by itself, without a body.
+async fn limit_head(State(node): State<Node>, request: Request, next: Next) -> Response {
+    let limits = &node.config().limits;
+    let headers = request.headers();
+    let line = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    let bytes = headers.iter().fold(line, |sum, (name, value)| sum + name.as_str().len() + value.len() + 4);
+    let refusal = if headers.len() > limits.header_count_max {
+        format!("{} headers; this node takes {} (limits.header_count_max)", headers.len(), limits.header_count_max)
+    } else if bytes > limits.header_bytes_max.as_usize() {
+        format!("{bytes} bytes of headers; this node takes {} (limits.header_bytes_max)", limits.header_bytes_max)
+    } else {
+        return next.run(request).await;
+    };
+    HttpError::new(ErrorName::TooLarge, format!("the request has {refusal}"))
+        .with_status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+        .into_response()
+}
+
+fn explain_panic(panic: Box<dyn Any + Send>) -> Response {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message");
+    tracing::error!(panic = text, "a request handler panicked; please report this");
+    HttpError::new(
+        ErrorName::InternalServerError,
+        "the node hit a bug while doing this; its log says where, and other requests are not affected",
+    )
+    .into_response()
+}
+
+/// Counts and logs. Paths stay out of the metrics' labels: only routes are bounded in number.
+async fn observe(State(node): State<Node>, request: Request, next: Next) -> Response {
+    let started = node.clock().elapsed();
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let response = next.run(request).await;
+    let took = node.clock().elapsed().saturating_sub(started);
+    let seconds = Duration::from_nanos(took.as_nanos()).as_secs_f64();
+    let status = response.status();
+    let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
+    node.metrics().request(&method, route, status.as_u16(), seconds);
+    tracing::debug!(%method, path, status = status.as_u16(), seconds, "answered");
+    response
 }

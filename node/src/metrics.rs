@@ -1,0 +1,115 @@
+//! What the node counts while it works. Gauges that can be asked for are read when `/metrics` is
+//! (`api::metrics`); this module holds only what would be lost otherwise.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+/// The counters of one node.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    requests: Family<RequestLabels, Counter>,
+    request_seconds: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    pub(crate) connections: Gauge,
+    /// Compressed bytes of NARs sent to clients.
+    pub(crate) nar_bytes_sent: Counter,
+    /// Bytes of NAR upload streams received.
+    pub(crate) upload_bytes_received: Counter,
+    /// Chunks that a client sent.
+    pub(crate) upload_chunks_received: Counter,
+    /// Chunks that a client did not have to send.
+    pub(crate) upload_chunks_present: Counter,
+    /// Paths made visible by this node's uploads.
+    pub(crate) paths_published: Counter,
+    /// Garbage collections finished.
+    pub(crate) collections: Counter,
+    /// Bytes that collections gave back.
+    pub(crate) collected_bytes: Counter,
+    /// When the last collection finished, in seconds since the Unix epoch.
+    pub(crate) last_collection: Gauge<u64, AtomicU64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    method: Method,
+    route: String,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    route: String,
+}
+
+/// A method as a label: invented ones count as one, or a client could fill the memory with them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Method(&'static str);
+
+impl EncodeLabelValue for Method {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        self.0.encode(encoder)
+    }
+}
+
+impl Method {
+    fn of(method: &http::Method) -> Self {
+        let known = [http::Method::GET, http::Method::HEAD, http::Method::PUT, http::Method::POST];
+        let more = [http::Method::PATCH, http::Method::DELETE, http::Method::OPTIONS];
+        let labels = ["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"];
+        let position = known.iter().chain(&more).position(|known| known == method);
+        Self(position.map_or("other", |position| labels[position]))
+    }
+}
+
+impl Metrics {
+    /// The counters, and a registry that shows them.
+    pub(crate) fn new() -> Self {
+        Self {
+            request_seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.0005, 4.0, 9))),
+            ..Self::default()
+        }
+    }
+
+    /// Counts an answered request. `seconds` is the time until the answer began.
+    pub(crate) fn request(&self, method: &http::Method, route: &str, status: u16, seconds: f64) {
+        let labels = RequestLabels { method: Method::of(method), route: route.to_owned(), status };
+        self.requests.get_or_create(&labels).inc();
+        self.request_seconds.get_or_create(&RouteLabels { route: route.to_owned() }).observe(seconds);
+    }
+
+    /// Puts every counter into the registry under its name.
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        registry.register("http_requests", "Requests answered", self.requests.clone());
+        registry.register(
+            "http_request_seconds",
+            "Time until an answer began",
+            self.request_seconds.clone(),
+        );
+        registry.register("http_connections", "Connections open now", self.connections.clone());
+        registry.register("nar_sent_bytes", "Compressed NAR bytes sent to clients", self.nar_bytes_sent.clone());
+        registry.register(
+            "upload_received_bytes",
+            "Bytes of NAR upload streams received",
+            self.upload_bytes_received.clone(),
+        );
+        registry.register("upload_chunks_received", "Chunks that clients sent", self.upload_chunks_received.clone());
+        registry.register(
+            "upload_chunks_present",
+            "Chunks that clients did not have to send",
+            self.upload_chunks_present.clone(),
+        );
+        registry.register("paths_published", "Store paths published through this node", self.paths_published.clone());
+        registry.register("collections", "Garbage collections finished", self.collections.clone());
+        registry.register("collected_bytes", "Bytes given back by collections", self.collected_bytes.clone());
+        registry.register(
+            "last_collection_timestamp_seconds",
+            "When the last collection finished, since the Unix epoch",
+            self.last_collection.clone(),
+        );
+    }
+}
