@@ -1,0 +1,370 @@
+//! Commands: what can be asked of the replicated state, and how they are written into the log.
+//!
+//! A command is an envelope (magic `TXCM`, schema, minimum reader, length, checksum) around postcard. Variants and
+//! fields are append-only, because their positions are in the log. A change that an older node would
+//! misunderstand raises [`SCHEMA`] and the minimum reader of the commands it concerns; a node that meets such a
+//! command stops applying ([`CommandError::NeedsUpgrade`]).
+
+use serde::{Deserialize, Serialize};
+use tetryx_protocol::cache::{CacheName, Replication, Retention};
+use tetryx_protocol::envelope::{self, EnvelopeError};
+use tetryx_protocol::grant::Grants;
+use tetryx_protocol::hash::{FileHash, ManifestHash, NarHash};
+use tetryx_protocol::id::{ClusterId, NodeId, ProposalId, TokenId};
+use tetryx_protocol::signature::{KeyName, NixPublicKey, NixSignature};
+use tetryx_protocol::store_path::{StoreDir, StorePath, StorePathHash};
+use tetryx_protocol::time::UtcTime;
+
+/// The first bytes of an encoded command.
+pub const MAGIC: [u8; 4] = *b"TXCM";
+/// The newest schema this build writes and reads.
+pub const SCHEMA: u16 = 1;
+
+/// One entry of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// Chosen by the proposing client, and kept over its retries: it is applied at most once.
+    pub proposal: ProposalId,
+    /// The client will never again repeat a serial below this one, so their replies can be forgotten.
+    pub oldest_open: u64,
+    /// When the proposer proposed it. The log clock becomes this time, unless it is ahead already.
+    pub proposed_at: UtcTime,
+    /// On whose behalf, for the audit: the subject of a token, or the node itself.
+    pub by: String,
+    /// What to do.
+    pub body: Body,
+}
+
+/// What a command does. Append-only: the position is in the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Body {
+    /// Founds the cluster; the first command of every log.
+    InitCluster(InitCluster),
+    /// Adds a member or changes what is known about one.
+    UpsertMember(UpsertMember),
+    /// Creates a cache.
+    CreateCache(CreateCache),
+    /// Changes settings of a cache.
+    ConfigureCache(ConfigureCache),
+    /// Destroys a cache with all its paths, pinned ones as well.
+    DestroyCache(DestroyCache),
+    /// Makes paths visible: all of them or none.
+    PublishPaths(PublishPaths),
+    /// Deletes a path.
+    DeletePath(DeletePath),
+    /// Keeps a path until it is unpinned.
+    PinPath(PinPath),
+    /// Ends a pin.
+    UnpinPath(UnpinPath),
+    /// Adds a token to the registry.
+    RegisterToken(RegisterToken),
+    /// Has a token refused from now on.
+    RevokeToken(RevokeToken),
+}
+
+/// Founds the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InitCluster {
+    /// Its identity.
+    pub cluster: ClusterId,
+    /// The newest commands that may be proposed.
+    pub feature_level: u32,
+    /// The ed25519 key that tokens are verified with.
+    pub token_public_key: [u8; 32],
+    /// The secret half, sealed.
+    pub sealed_token_key: Vec<u8>,
+}
+
+/// The part a member has in consensus. Append-only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// It votes.
+    Voter,
+    /// It follows the log without a vote.
+    Learner,
+}
+
+/// Adds a member, or replaces what is known about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpsertMember {
+    /// The node.
+    pub node: NodeId,
+    /// What people call it; unique among the members.
+    pub name: String,
+    /// The failure zone it is in.
+    pub zone: String,
+    /// Where it can be reached, best first.
+    pub addresses: Vec<String>,
+    /// Its part in consensus.
+    pub role: Role,
+}
+
+/// Creates a cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreateCache {
+    /// Its name.
+    pub cache: CacheName,
+    /// True when everybody may pull.
+    pub public: bool,
+    /// Nix asks caches with a lower number first.
+    pub priority: u32,
+    /// The store its paths live in.
+    pub store_dir: StoreDir,
+    /// Signing keys of upstream caches: what they have signed need not be pushed here.
+    pub upstream_key_names: Vec<KeyName>,
+    /// How long paths are kept.
+    pub retention: Retention,
+    /// On how many nodes.
+    pub replication: Replication,
+    /// Its signing key, drawn by the proposer.
+    pub key_pair: CacheKeyPair,
+    /// The mission it belongs to.
+    pub mission: Option<String>,
+}
+
+/// A signing key of a cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheKeyPair {
+    /// What clients trust.
+    pub public_key: NixPublicKey,
+    /// The secret half, sealed.
+    pub sealed_secret_key: Vec<u8>,
+}
+
+/// Changes those settings of a cache that are `Some`, and leaves the others as they are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigureCache {
+    /// The cache.
+    pub cache: CacheName,
+    /// See [`CreateCache::public`].
+    pub public: Option<bool>,
+    /// See [`CreateCache::priority`].
+    pub priority: Option<u32>,
+    /// See [`CreateCache::store_dir`]. Only an empty cache can change it.
+    pub store_dir: Option<StoreDir>,
+    /// See [`CreateCache::upstream_key_names`].
+    pub upstream_key_names: Option<Vec<KeyName>>,
+    /// See [`CreateCache::retention`].
+    pub retention: Option<Retention>,
+    /// See [`CreateCache::replication`].
+    pub replication: Option<Replication>,
+    /// A new signing key, drawn by the proposer. What was signed with the old one is signed anew on read.
+    pub key_pair: Option<CacheKeyPair>,
+    /// See [`CreateCache::mission`]; `Some(None)` takes the cache out of its mission.
+    pub mission: Option<Option<String>>,
+}
+
+impl ConfigureCache {
+    /// A command that changes nothing: set the fields that shall change.
+    pub fn new(cache: CacheName) -> Self {
+        Self {
+            cache,
+            public: None,
+            priority: None,
+            store_dir: None,
+            upstream_key_names: None,
+            retention: None,
+            replication: None,
+            key_pair: None,
+            mission: None,
+        }
+    }
+}
+
+/// Destroys a cache with all its paths.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DestroyCache {
+    /// The cache.
+    pub cache: CacheName,
+}
+
+/// Makes paths visible in a cache: all of them or none. Whoever proposes it has verified the NARs and made their
+/// chunks durable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishPaths {
+    /// The cache.
+    pub cache: CacheName,
+    /// The paths, in any order.
+    pub paths: Vec<NewPath>,
+    /// References that need not be in this cache because an upstream cache has them. Honoured only when the cache
+    /// names keys of upstream caches.
+    pub upstream: Vec<StorePath>,
+}
+
+/// A path to publish.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewPath {
+    /// The path.
+    pub store_path: StorePath,
+    /// The hash of its NAR.
+    pub nar_hash: NarHash,
+    /// The paths it refers to, in any order.
+    pub references: Vec<StorePath>,
+    /// The derivation that built it.
+    pub deriver: Option<StorePath>,
+    /// The system it was built for.
+    pub system: Option<String>,
+    /// Its content address, if it has one.
+    pub ca: Option<String>,
+    /// Signatures of others.
+    pub signatures: Vec<NixSignature>,
+    /// What the node knows of the NAR. If the state knows the NAR already, what it knows stays.
+    pub nar: NewNar,
+}
+
+/// What a node found out about a NAR it has taken in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewNar {
+    /// Length of the NAR in bytes.
+    pub nar_size: u64,
+    /// The manifest that lists its chunks.
+    pub manifest: ManifestHash,
+    /// Length of what is served, in bytes.
+    pub file_size: u64,
+    /// Hash of what is served.
+    pub file_hash: FileHash,
+    /// The node that took the upload.
+    pub origin: NodeId,
+}
+
+/// Deletes a path from a cache. Its content goes when no path of any cache has it any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletePath {
+    /// The cache.
+    pub cache: CacheName,
+    /// The path.
+    pub path: StorePathHash,
+    /// Delete it even if other paths refer to it; they will have to do without
+    /// ([`PathRecord::absent_references`](crate::records::PathRecord::absent_references)). Never lifts a pin.
+    pub force: bool,
+}
+
+/// Keeps a path until it is unpinned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinPath {
+    /// The cache.
+    pub cache: CacheName,
+    /// The path.
+    pub path: StorePathHash,
+}
+
+/// Ends a pin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnpinPath {
+    /// The cache.
+    pub cache: CacheName,
+    /// The path.
+    pub path: StorePathHash,
+}
+
+/// Adds a token to the registry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisterToken {
+    /// Its id.
+    pub token: TokenId,
+    /// Who it speaks for.
+    pub subject: String,
+    /// What it allows.
+    pub grants: Grants,
+    /// When it was issued.
+    pub issued: UtcTime,
+    /// When it ends.
+    pub expires: UtcTime,
+}
+
+/// Has a token refused from now on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokeToken {
+    /// Its id.
+    pub token: TokenId,
+}
+
+/// Why bytes from the log are not a command.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// A newer build wrote it.
+    #[error(
+        "this log entry was written for a newer version; upgrade this node, it keeps serving what it has"
+    )]
+    NeedsUpgrade(#[source] EnvelopeError),
+    /// The envelope is damaged.
+    #[error("this log entry is damaged; rebuild this replica from a snapshot of another one")]
+    Envelope(#[source] EnvelopeError),
+    /// The envelope is whole, but what is in it is no command.
+    #[error("this log entry holds no command; rebuild this replica from a snapshot of another one")]
+    Payload(#[source] postcard::Error),
+    /// More bytes than the command.
+    #[error(
+        "{excess} bytes follow the command of this log entry; rebuild this replica from a snapshot of another one"
+    )]
+    Trailing {
+        /// How many.
+        excess: usize,
+    },
+}
+
+macro_rules! body_from {
+    ($($variant:ident),*) => {
+        $(impl From<$variant> for Body {
+            fn from(body: $variant) -> Self {
+                Self::$variant(body)
+            }
+        })*
+    };
+}
+
+body_from!(
+    InitCluster,
+    UpsertMember,
+    CreateCache,
+    ConfigureCache,
+    DestroyCache,
+    PublishPaths,
+    DeletePath,
+    PinPath,
+    UnpinPath,
+    RegisterToken,
+    RevokeToken
+);
+
+impl Body {
+    /// The oldest schema a reader must know to understand the command.
+    pub const fn min_reader(&self) -> u16 {
+        match self {
+            Self::InitCluster(_)
+            | Self::UpsertMember(_)
+            | Self::CreateCache(_)
+            | Self::ConfigureCache(_)
+            | Self::DestroyCache(_)
+            | Self::PublishPaths(_)
+            | Self::DeletePath(_)
+            | Self::PinPath(_)
+            | Self::UnpinPath(_)
+            | Self::RegisterToken(_)
+            | Self::RevokeToken(_) => 1,
+        }
+    }
+}
+
+impl Command {
+    /// The bytes of the log entry.
+    pub fn encode(&self) -> Vec<u8> {
+        let payload = postcard::to_allocvec(self).expect("no command has a serializer that fails");
+        envelope::seal(MAGIC, SCHEMA, self.body.min_reader(), &payload)
+    }
+
+    /// Reads a log entry.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CommandError> {
+        let (_schema, payload) = envelope::open(MAGIC, SCHEMA, bytes).map_err(|error| match error {
+            EnvelopeError::NeedsUpgrade { .. } => CommandError::NeedsUpgrade(error),
+            _ => CommandError::Envelope(error),
+        })?;
+        let (command, rest) = postcard::take_from_bytes(payload).map_err(CommandError::Payload)?;
+        if !rest.is_empty() {
+            return Err(CommandError::Trailing { excess: rest.len() });
+        }
+        Ok(command)
+    }
+}

@@ -1,0 +1,275 @@
+//! How large a command may be. What is over a limit is refused before anything else about it is looked at.
+//!
+//! The limits keep one log entry within a few megabytes and every reply short. [`check_limits`] needs no state, so
+//! whoever proposes can ask it first and spare the log a command that would be refused.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tetryx_protocol::cache::{Replication, Retention};
+
+use crate::command::{Body, CacheKeyPair, Command, NewPath, PublishPaths, RegisterToken, UpsertMember};
+use crate::reply::Refusal;
+
+/// How many of a client's proposals may be open at once: its serials lie below `oldest_open` plus this.
+pub const OPEN_PROPOSALS_MAX: u64 = 4_096;
+/// How many log indices back the audit reaches.
+pub const AUDIT_KEPT: u64 = 10_000;
+/// How long a client is remembered after its last proposal, by the log clock. A client that repeats a proposal
+/// later than this may have it applied twice; it gives up long before.
+pub const CLIENT_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long a token stays in the registry after it expired, by the log clock, at least.
+pub const TOKEN_KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// A refusal that lists paths lists this many; the rest is counted.
+pub const LISTED_MAX: usize = 16;
+
+/// What is limited. Append-only: the position is in stored replies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Limit {
+    /// Length of [`Command::by`] and [`RegisterToken::subject`] in bytes.
+    Subject,
+    /// Paths in one [`PublishPaths`].
+    PathsPerCommand,
+    /// References of one path.
+    ReferencesPerPath,
+    /// References of all paths of one [`PublishPaths`], and the upstream paths it names.
+    ReferencesPerCommand,
+    /// Signatures of one path, those it already has included.
+    SignaturesPerPath,
+    /// Length of the system or the content address of a path in bytes.
+    PathAttribute,
+    /// Upstream key names of a cache.
+    UpstreamKeyNames,
+    /// Length of a sealed key in bytes.
+    SealedKey,
+    /// Length of the name of a mission in bytes.
+    MissionName,
+    /// Cache patterns in the grants of a token.
+    GrantPatterns,
+    /// Missions in the grants of a token.
+    GrantMissions,
+    /// Length of the name or the zone of a member in bytes.
+    MemberName,
+    /// Addresses of a member.
+    MemberAddresses,
+    /// Length of one address in bytes.
+    MemberAddress,
+    /// Length of the name of a signing key in bytes.
+    KeyName,
+}
+
+impl Limit {
+    /// Every limit.
+    pub const ALL: [Self; 15] = [
+        Self::Subject,
+        Self::PathsPerCommand,
+        Self::ReferencesPerPath,
+        Self::ReferencesPerCommand,
+        Self::SignaturesPerPath,
+        Self::PathAttribute,
+        Self::UpstreamKeyNames,
+        Self::SealedKey,
+        Self::MissionName,
+        Self::GrantPatterns,
+        Self::GrantMissions,
+        Self::MemberName,
+        Self::MemberAddresses,
+        Self::MemberAddress,
+        Self::KeyName,
+    ];
+
+    /// The largest number that is not refused.
+    pub const fn max(self) -> u64 {
+        match self {
+            Self::Subject => 256,
+            Self::PathsPerCommand => 4_096,
+            Self::ReferencesPerPath => 8_192,
+            Self::ReferencesPerCommand => 65_536,
+            Self::SignaturesPerPath => 32,
+            Self::PathAttribute => 512,
+            Self::UpstreamKeyNames => 64,
+            Self::SealedKey => 1_024,
+            Self::MissionName => 64,
+            Self::GrantPatterns => 256,
+            Self::GrantMissions => 256,
+            Self::MemberName => 64,
+            Self::MemberAddresses => 16,
+            Self::MemberAddress => 256,
+            Self::KeyName => 128,
+        }
+    }
+
+    /// What to do when it is exceeded.
+    pub(crate) const fn advice(self) -> &'static str {
+        match self {
+            Self::PathsPerCommand | Self::ReferencesPerCommand => {
+                "publish in several batches, dependencies first"
+            }
+            Self::ReferencesPerPath => "such a path cannot be cached; split what it bundles",
+            Self::SignaturesPerPath => "push fewer signatures",
+            Self::UpstreamKeyNames => "name fewer upstream keys",
+            Self::GrantPatterns => "use patterns with '*'",
+            Self::GrantMissions => "issue several tokens",
+            Self::MemberAddresses => "name fewer addresses",
+            Self::SealedKey => "this is no sealed key; report it as a bug of the proposing node",
+            Self::Subject
+            | Self::PathAttribute
+            | Self::MissionName
+            | Self::MemberName
+            | Self::MemberAddress
+            | Self::KeyName => "shorten it",
+        }
+    }
+
+    fn check(self, found: usize) -> Result<(), Refusal> {
+        let found = u64::try_from(found).unwrap_or(u64::MAX);
+        if found > self.max() {
+            Err(Refusal::OverLimit { limit: self, found })
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Subject => "bytes of a subject",
+            Self::PathsPerCommand => "paths in one batch",
+            Self::ReferencesPerPath => "references of one path",
+            Self::ReferencesPerCommand => "references in one batch",
+            Self::SignaturesPerPath => "signatures of one path",
+            Self::PathAttribute => "bytes of a system or content address",
+            Self::UpstreamKeyNames => "upstream key names",
+            Self::SealedKey => "bytes of a sealed key",
+            Self::MissionName => "bytes of a mission name",
+            Self::GrantPatterns => "cache patterns in one token",
+            Self::GrantMissions => "missions in one token",
+            Self::MemberName => "bytes of a member's name or zone",
+            Self::MemberAddresses => "addresses of a member",
+            Self::MemberAddress => "bytes of an address",
+            Self::KeyName => "bytes of a key name",
+        })
+    }
+}
+
+/// Checks everything about a command that can be checked without the state: sizes first, then values that would
+/// make no sense on any state.
+pub fn check_limits(command: &Command) -> Result<(), Refusal> {
+    Limit::Subject.check(command.by.len())?;
+    match &command.body {
+        Body::InitCluster(init) => Limit::SealedKey.check(init.sealed_token_key.len()),
+        Body::UpsertMember(member) => check_member(member),
+        Body::CreateCache(create) => {
+            check_key_names(&create.upstream_key_names)?;
+            check_key_pair(&create.key_pair)?;
+            check_mission(create.mission.as_deref())?;
+            check_retention(create.retention)?;
+            check_replication(create.replication)
+        }
+        Body::ConfigureCache(configure) => {
+            check_key_names(configure.upstream_key_names.as_deref().unwrap_or_default())?;
+            configure.key_pair.as_ref().map_or(Ok(()), check_key_pair)?;
+            check_mission(configure.mission.as_ref().and_then(Option::as_deref))?;
+            configure.retention.map_or(Ok(()), check_retention)?;
+            configure.replication.map_or(Ok(()), check_replication)
+        }
+        Body::PublishPaths(publish) => check_publish(publish),
+        Body::RegisterToken(token) => check_token(token),
+        Body::DestroyCache(_)
+        | Body::DeletePath(_)
+        | Body::PinPath(_)
+        | Body::UnpinPath(_)
+        | Body::RevokeToken(_) => Ok(()),
+    }
+}
+
+fn check_member(member: &UpsertMember) -> Result<(), Refusal> {
+    Limit::MemberName.check(member.name.len())?;
+    Limit::MemberName.check(member.zone.len())?;
+    Limit::MemberAddresses.check(member.addresses.len())?;
+    for address in &member.addresses {
+        Limit::MemberAddress.check(address.len())?;
+    }
+    if member.name.is_empty() {
+        Err(Refusal::MemberWithoutName { node: member.node })
+    } else {
+        Ok(())
+    }
+}
+
+fn check_key_names(names: &[tetryx_protocol::signature::KeyName]) -> Result<(), Refusal> {
+    Limit::UpstreamKeyNames.check(names.len())?;
+    names
+        .iter()
+        .try_for_each(|name| Limit::KeyName.check(name.as_str().len()))
+}
+
+fn check_key_pair(pair: &CacheKeyPair) -> Result<(), Refusal> {
+    Limit::KeyName.check(pair.public_key.name().as_str().len())?;
+    Limit::SealedKey.check(pair.sealed_secret_key.len())
+}
+
+fn check_mission(mission: Option<&str>) -> Result<(), Refusal> {
+    Limit::MissionName.check(mission.map_or(0, str::len))
+}
+
+fn check_retention(retention: Retention) -> Result<(), Refusal> {
+    match retention {
+        Retention::Period { seconds: 0 } => Err(Refusal::RetentionOfNothing),
+        Retention::Default | Retention::Period { .. } | Retention::Forever => Ok(()),
+    }
+}
+
+fn check_replication(replication: Replication) -> Result<(), Refusal> {
+    match replication {
+        Replication::Copies(0) => Err(Refusal::ReplicationOfNothing),
+        Replication::Default | Replication::Copies(_) | Replication::All => Ok(()),
+    }
+}
+
+fn check_publish(publish: &PublishPaths) -> Result<(), Refusal> {
+    Limit::PathsPerCommand.check(publish.paths.len())?;
+    let references = publish
+        .paths
+        .iter()
+        .map(|path| path.references.len())
+        .sum::<usize>();
+    Limit::ReferencesPerCommand.check(references)?;
+    Limit::ReferencesPerCommand.check(publish.upstream.len())?;
+    publish.paths.iter().try_for_each(check_path)
+}
+
+fn check_path(path: &NewPath) -> Result<(), Refusal> {
+    Limit::ReferencesPerPath.check(path.references.len())?;
+    Limit::SignaturesPerPath.check(path.signatures.len())?;
+    Limit::PathAttribute.check(path.system.as_ref().map_or(0, String::len))?;
+    Limit::PathAttribute.check(path.ca.as_ref().map_or(0, String::len))?;
+    path.signatures
+        .iter()
+        .try_for_each(|signature| Limit::KeyName.check(signature.name().as_str().len()))
+}
+
+/// Also used when a signature is added to a path that has some.
+pub(crate) fn check_signatures(count: usize) -> Result<(), Refusal> {
+    Limit::SignaturesPerPath.check(count)
+}
+
+fn check_token(token: &RegisterToken) -> Result<(), Refusal> {
+    Limit::Subject.check(token.subject.len())?;
+    Limit::GrantPatterns.check(token.grants.caches.len())?;
+    Limit::GrantMissions.check(token.grants.missions.len())?;
+    token
+        .grants
+        .missions
+        .iter()
+        .try_for_each(|mission| Limit::MissionName.check(mission.len()))?;
+    if token.expires <= token.issued {
+        return Err(Refusal::TokenNeverValid {
+            token: token.token,
+            expires: token.expires,
+        });
+    }
+    Ok(())
+}

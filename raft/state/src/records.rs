@@ -1,0 +1,290 @@
+//! The rows of the tables. A value is one version byte, then postcard.
+//!
+//! These types are the disk format: a field is never removed, reordered or retyped. A change makes a new version,
+//! whose `decode` still reads the old ones. Golden bytes of every version stay in `tests/golden`.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tetryx_protocol::cache::{CacheName, Replication, Retention};
+use tetryx_protocol::grant::Grants;
+use tetryx_protocol::hash::{FileHash, ManifestHash, NarHash};
+use tetryx_protocol::id::{ClusterId, NodeId};
+use tetryx_protocol::signature::{KeyName, NixPublicKey, NixSignature};
+use tetryx_protocol::store_path::{StoreDir, StorePath, StorePathHash};
+use tetryx_protocol::time::UtcTime;
+
+use crate::command::Role;
+use crate::error::CorruptRecord;
+use crate::reply::Reply;
+use crate::tables::Table;
+
+/// A type that is stored as the value of a row.
+pub trait Record: Serialize + DeserializeOwned {
+    /// The table whose rows hold it.
+    const TABLE: Table;
+    /// The version `encode` writes.
+    const VERSION: u8;
+
+    /// The bytes of the value.
+    fn encode(&self) -> Vec<u8> {
+        postcard::to_extend(self, vec![Self::VERSION]).expect("no record has a serializer that fails")
+    }
+
+    /// Reads a value. `key` only serves the message.
+    fn decode(key: &[u8], value: &[u8]) -> Result<Self, CorruptRecord> {
+        let corrupt = |reason: String| CorruptRecord {
+            table: Self::TABLE,
+            key: key.to_vec(),
+            reason,
+        };
+        let (version, payload) = value
+            .split_first()
+            .ok_or_else(|| corrupt("the value is empty".to_owned()))?;
+        if *version != Self::VERSION {
+            return Err(corrupt(format!(
+                "version {version} is unknown to this build (it reads {})",
+                Self::VERSION
+            )));
+        }
+        let (record, rest) =
+            postcard::take_from_bytes(payload).map_err(|error| corrupt(error.to_string()))?;
+        if !rest.is_empty() {
+            return Err(corrupt(format!("{} bytes follow the record", rest.len())));
+        }
+        Ok(record)
+    }
+}
+
+macro_rules! records {
+    ($($record:ident in $table:ident, version $version:literal;)*) => {
+        $(impl Record for $record {
+            const TABLE: Table = Table::$table;
+            const VERSION: u8 = $version;
+        })*
+    };
+}
+
+records! {
+    ClusterRecord in Cluster, version 1;
+    ClockRecord in Cluster, version 1;
+    MemberRecord in Members, version 1;
+    CacheRecord in Caches, version 1;
+    PathRecord in Paths, version 1;
+    NarRecord in Nars, version 1;
+    TokenRecord in Tokens, version 1;
+    ClientRecord in Proposals, version 1;
+    ReplyRecord in Proposals, version 1;
+    AuditRecord in Audit, version 1;
+}
+
+/// Who this cluster is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterRecord {
+    /// Its identity; tokens name it as their issuer.
+    pub id: ClusterId,
+    /// Counts the recoveries from a lost quorum; 1 at first.
+    pub epoch: u64,
+    /// The newest commands that may be proposed.
+    pub feature_level: u32,
+    /// The ed25519 key that tokens are verified with.
+    pub token_public_key: [u8; 32],
+    /// The secret half, sealed by the node for the members. Opaque here.
+    pub sealed_token_key: Vec<u8>,
+    /// When it was founded.
+    pub created: UtcTime,
+}
+
+/// The log clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockRecord {
+    /// The largest time any applied command was proposed at.
+    pub now: UtcTime,
+}
+
+/// A node of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberRecord {
+    /// What people call it. Unique among the members.
+    pub name: String,
+    /// The failure zone it is in.
+    pub zone: String,
+    /// Where it can be reached, best first.
+    pub addresses: Vec<String>,
+    /// Its part in consensus.
+    pub role: Role,
+    /// When it became a member.
+    pub added: UtcTime,
+}
+
+/// A binary cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheRecord {
+    /// True when everybody may pull.
+    pub public: bool,
+    /// Nix asks caches with a lower number first.
+    pub priority: u32,
+    /// The store its paths live in.
+    pub store_dir: StoreDir,
+    /// Signing keys of upstream caches: what they have signed need not be pushed here.
+    pub upstream_key_names: Vec<KeyName>,
+    /// How long paths are kept.
+    pub retention: Retention,
+    /// On how many nodes.
+    pub replication: Replication,
+    /// The key its narinfos are signed with.
+    pub public_key: NixPublicKey,
+    /// The secret half, sealed by the node for the members. Opaque here.
+    pub sealed_secret_key: Vec<u8>,
+    /// The mission it belongs to.
+    pub mission: Option<String>,
+    /// When it was created.
+    pub created: UtcTime,
+}
+
+/// A store path in a cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathRecord {
+    /// The path.
+    pub store_path: StorePath,
+    /// Its content: the key of its [`NarRecord`].
+    pub nar_hash: NarHash,
+    /// The paths it refers to, in Nix's order, each once; possibly itself.
+    pub references: Vec<StorePath>,
+    /// Those of `references` that this cache was told to do without, in order: an upstream cache has them, or an
+    /// operator deleted them by force. One that was published later stays listed.
+    pub absent_references: Vec<StorePath>,
+    /// The derivation that built it.
+    pub deriver: Option<StorePath>,
+    /// The system it was built for.
+    pub system: Option<String>,
+    /// Its content address, if it has one.
+    pub ca: Option<String>,
+    /// Signatures it was pushed with, in order, each once. The cache's own is made on read.
+    pub signatures: Vec<NixSignature>,
+    /// When it was published.
+    pub created: UtcTime,
+    /// By whom: the subject of the token.
+    pub created_by: String,
+    /// The last day it was pulled on, in days since the Unix epoch (UTC). Starts with the day of publication.
+    pub last_access_day: u32,
+    /// Kept whatever the retention says, until it is unpinned.
+    pub pinned: Option<PathPin>,
+}
+
+/// Who pinned a path, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathPin {
+    /// The subject of the token.
+    pub by: String,
+    /// When.
+    pub at: UtcTime,
+}
+
+/// The content of at least one path, in whatever cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NarRecord {
+    /// Length of the NAR in bytes.
+    pub nar_size: u64,
+    /// The manifest that lists its chunks.
+    pub manifest: ManifestHash,
+    /// Length of what is served, in bytes: its frames one after another.
+    pub file_size: u64,
+    /// Hash of what is served.
+    pub file_hash: FileHash,
+    /// How many paths have this content, over all caches. Never zero: the record goes with the last of them.
+    pub references: u64,
+    /// The node that took the upload first.
+    pub origin: NodeId,
+}
+
+/// A token that was issued.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenRecord {
+    /// Who it speaks for.
+    pub subject: String,
+    /// What it allows.
+    pub grants: Grants,
+    /// When it was issued.
+    pub issued: UtcTime,
+    /// When it ends.
+    pub expires: UtcTime,
+    /// Since when it is refused, if it was revoked.
+    pub revoked: Option<UtcTime>,
+}
+
+/// What is remembered of a proposing client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientRecord {
+    /// Serials below this one are finished; their replies are forgotten.
+    pub floor: u64,
+    /// The log clock at its last proposal.
+    pub seen: UtcTime,
+}
+
+/// The reply to a proposal that its client may still repeat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplyRecord {
+    /// What was replied, and will be again.
+    pub reply: Reply,
+}
+
+/// Who did what. Refused commands did nothing and have no record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditRecord {
+    /// The log clock.
+    pub at: UtcTime,
+    /// The subject the command was proposed for.
+    pub by: String,
+    /// What was done.
+    pub action: AuditAction,
+    /// The cache it was done in, if it was done in one.
+    pub cache: Option<CacheName>,
+    /// What it was done to, in its text form: a path, a token, a node.
+    pub object: Option<String>,
+    /// How many paths it concerned.
+    pub paths: u64,
+}
+
+/// What can be done. Append-only: the position is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AuditAction {
+    /// The cluster was founded.
+    InitCluster,
+    /// A node became a member.
+    AddMember,
+    /// A member changed its name, zone, addresses or role.
+    UpdateMember,
+    /// A cache was created.
+    CreateCache,
+    /// Settings of a cache were changed.
+    ConfigureCache,
+    /// A cache got a new signing key, and maybe other settings.
+    ReplaceCacheKey,
+    /// A cache was destroyed with its paths.
+    DestroyCache,
+    /// Paths were published, or got signatures.
+    PublishPaths,
+    /// A path was deleted.
+    DeletePath,
+    /// A path was pinned.
+    PinPath,
+    /// A path was unpinned.
+    UnpinPath,
+    /// A token was issued.
+    RegisterToken,
+    /// A token was revoked.
+    RevokeToken,
+}
+
+impl PathRecord {
+    /// The part of the store path it is found by.
+    pub fn hash(&self) -> StorePathHash {
+        self.store_path.hash
+    }
+
+    /// True when `reference` may be missing from the cache.
+    pub fn may_miss(&self, reference: &StorePath) -> bool {
+        *reference == self.store_path || self.absent_references.binary_search(reference).is_ok()
+    }
+}

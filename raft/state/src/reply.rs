@@ -1,0 +1,303 @@
+//! Replies: what a command did, or why it did nothing.
+//!
+//! # Precedence
+//! A command has one reply even if several refusals fit. They are looked for in this order, and the first wins:
+//! 1. the proposal: finished;
+//! 2. the reply it had before, if it was applied before; too many open;
+//! 3. the command by itself: sizes, then values that make no sense ([`limits`](crate::limits));
+//! 4. the cluster: not initialised, already initialised;
+//! 5. the cache: none of that name, or one of that name;
+//! 6. the object: a batch first against itself, then path by path in the order of their hashes, each against the
+//!    path that is there, then its references; for a deletion the pin before the referrers.
+//!
+//! The variants of [`Refusal`] stand in this order. New ones go to the end: their position is in stored replies.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use tetryx_protocol::cache::CacheName;
+use tetryx_protocol::hash::NarHash;
+use tetryx_protocol::id::{ClusterId, NodeId, TokenId};
+use tetryx_protocol::store_path::{StorePath, StorePathHash};
+use tetryx_protocol::time::UtcTime;
+
+use crate::limits::{LISTED_MAX, Limit};
+
+/// The answer to a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[must_use]
+pub enum Reply {
+    /// It was applied.
+    Done(Outcome),
+    /// It was not, and changed nothing.
+    Refused(Refusal),
+}
+
+impl Reply {
+    /// The reply as a result, for callers that go on only when it was done.
+    pub fn into_result(self) -> Result<Outcome, Refusal> {
+        match self {
+            Self::Done(outcome) => Ok(outcome),
+            Self::Refused(refusal) => Err(refusal),
+        }
+    }
+}
+
+/// What an applied command did. Append-only: the position is in stored replies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The state was already as asked for.
+    Unchanged,
+    /// The cluster exists.
+    Initialised,
+    /// The node is a member.
+    MemberAdded,
+    /// What is known about the member was replaced.
+    MemberUpdated,
+    /// The cache exists.
+    CacheCreated,
+    /// Its settings were changed.
+    CacheConfigured,
+    /// The cache is gone.
+    CacheDestroyed {
+        /// How many paths went with it.
+        paths: u64,
+        /// How many NARs no other path had.
+        nars: u64,
+    },
+    /// All paths of the batch are visible. The three numbers add up to the different paths of the batch.
+    Published {
+        /// How many are new.
+        published: u64,
+        /// How many were there and got signatures they did not have.
+        updated: u64,
+        /// How many were there and stay as they are.
+        unchanged: u64,
+    },
+    /// The path is gone.
+    PathDeleted {
+        /// True when no other path had its content.
+        nar_removed: bool,
+    },
+    /// The path is pinned.
+    PathPinned,
+    /// The path is no longer pinned.
+    PathUnpinned,
+    /// The token is in the registry.
+    TokenRegistered,
+    /// The token is refused from now on.
+    TokenRevoked,
+}
+
+/// Why a command changed nothing. The text says what, why, and what to do next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// The client declared this serial finished, so its reply is forgotten and it cannot be told whether it was
+    /// applied.
+    #[error(
+        "proposal {serial} is finished: its client declared everything below {floor} done; \
+         look at the state, and propose again under a new serial if it is still needed"
+    )]
+    ProposalFinished {
+        /// The serial proposed.
+        serial: u64,
+        /// The lowest serial that is not finished.
+        floor: u64,
+    },
+    /// The client has not said which of its proposals are finished.
+    #[error(
+        "proposal {serial} is too far ahead of the oldest open one, {floor}: at most {} may be open; \
+         wait for replies, or declare older proposals finished",
+        crate::limits::OPEN_PROPOSALS_MAX
+    )]
+    TooManyOpenProposals {
+        /// The serial proposed.
+        serial: u64,
+        /// The lowest serial that is not finished.
+        floor: u64,
+    },
+    /// Something about the command is too large.
+    #[error("{found} {limit} are more than the {} allowed; {}", limit.max(), limit.advice())]
+    OverLimit {
+        /// What is too large.
+        limit: Limit,
+        /// How large it is.
+        found: u64,
+    },
+    /// A member must have a name.
+    #[error("node {node} has no name; give it one with --name")]
+    MemberWithoutName {
+        /// The node.
+        node: NodeId,
+    },
+    /// A retention period of zero.
+    #[error("a retention period of 0 seconds would keep nothing; choose a longer one, or 'forever'")]
+    RetentionOfNothing,
+    /// Zero copies.
+    #[error("0 copies would keep nothing; choose at least 1, or 'all'")]
+    ReplicationOfNothing,
+    /// A token that expires before it was issued.
+    #[error("token {token} would expire at {expires}, before it is issued; choose a longer validity")]
+    TokenNeverValid {
+        /// The token.
+        token: TokenId,
+        /// When it would expire.
+        expires: UtcTime,
+    },
+    /// Nothing works before the cluster is initialised.
+    #[error("this cluster is not initialised; the node that founds it must propose InitCluster first")]
+    NotInitialised,
+    /// A cluster is initialised once.
+    #[error(
+        "this log already belongs to cluster {cluster}; a node with an empty data directory can found another"
+    )]
+    AlreadyInitialised {
+        /// The cluster that exists.
+        cluster: ClusterId,
+    },
+    /// Two members of one name.
+    #[error("the name '{name}' belongs to member {node}; choose another with --name")]
+    MemberNameTaken {
+        /// The name.
+        name: String,
+        /// Who has it.
+        node: NodeId,
+    },
+    /// The cache does not exist.
+    #[error("there is no cache '{cache}'; create it with 'tetryx-cli cache create {cache}'")]
+    NoSuchCache {
+        /// Its name.
+        cache: CacheName,
+    },
+    /// The cache exists.
+    #[error(
+        "cache '{cache}' exists already; choose another name, or change it with 'tetryx-cli cache configure'"
+    )]
+    CacheExists {
+        /// Its name.
+        cache: CacheName,
+    },
+    /// The store directory is part of what was signed.
+    #[error(
+        "cache '{cache}' holds paths, so its store directory cannot change; \
+         create another cache, or delete its paths first"
+    )]
+    CacheNotEmpty {
+        /// Its name.
+        cache: CacheName,
+    },
+    /// One batch says two things about one path.
+    #[error("the batch names {path} twice with different content; push each path once")]
+    DuplicatePath {
+        /// The path.
+        path: StorePath,
+    },
+    /// The cache has the path, with other content.
+    #[error(
+        "cache '{cache}' has {path} already, with another {what}; \
+         delete it there first, or push what you have to another cache"
+    )]
+    PathConflict {
+        /// The cache.
+        cache: CacheName,
+        /// The path it has.
+        path: StorePath,
+        /// In what it differs.
+        what: Difference,
+        /// The hash of the NAR it has.
+        nar_hash: NarHash,
+    },
+    /// References that are nowhere.
+    #[error(
+        "{path} refers to {}, which {} neither in the cache nor in the batch; push the closure, dependencies first",
+        listed(missing, *more), if missing.len() == 1 && *more == 0 { "is" } else { "are" }
+    )]
+    MissingReferences {
+        /// The first path of the batch that lacks something.
+        path: StorePath,
+        /// The first of what it lacks.
+        missing: Vec<StorePath>,
+        /// How many more it lacks.
+        more: u64,
+    },
+    /// The path does not exist.
+    #[error("cache '{cache}' has no path {path}; 'tetryx-cli path list {cache}' shows what it has")]
+    NoSuchPath {
+        /// The cache.
+        cache: CacheName,
+        /// The path.
+        path: StorePathHash,
+    },
+    /// A pinned path is not deleted, by nobody.
+    #[error("{path} was pinned by {by} at {at}; unpin it first with 'tetryx-cli path unpin'")]
+    PathPinned {
+        /// The path.
+        path: StorePath,
+        /// Who pinned it.
+        by: String,
+        /// When.
+        at: UtcTime,
+    },
+    /// Other paths would lose a reference.
+    #[error("{path} is referred to by {}; delete them first, or use --force", listed(by, *more))]
+    PathReferenced {
+        /// The path.
+        path: StorePath,
+        /// The first of the paths that refer to it.
+        by: Vec<StorePath>,
+        /// How many more do.
+        more: u64,
+    },
+    /// The id is taken by another token.
+    #[error("token {token} is registered with other claims; draw another id")]
+    TokenExists {
+        /// The token.
+        token: TokenId,
+    },
+    /// The token is not in the registry.
+    #[error("there is no token {token}; 'tetryx-cli token list' shows what was issued")]
+    NoSuchToken {
+        /// The token.
+        token: TokenId,
+    },
+}
+
+/// In what two paths of one hash differ. Append-only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Difference {
+    /// Same hash, another name: one of the two is no path Nix made.
+    Name,
+    /// Another NAR: most often a build that is not reproducible.
+    Content,
+    /// The same NAR, other references.
+    References,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Name => "name",
+            Self::Content => "content",
+            Self::References => "set of references",
+        })
+    }
+}
+
+/// The first few of many paths, and how many more there are.
+pub(crate) fn first_few(mut paths: Vec<StorePath>) -> (Vec<StorePath>, u64) {
+    let more = paths.len().saturating_sub(LISTED_MAX);
+    paths.truncate(LISTED_MAX);
+    (paths, u64::try_from(more).unwrap_or(u64::MAX))
+}
+
+fn listed(paths: &[StorePath], more: u64) -> String {
+    let mut text = paths
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ");
+    if more > 0 {
+        text.push_str(&format!(" and {more} more"));
+    }
+    text
+}
