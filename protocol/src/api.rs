@@ -30,6 +30,8 @@ pub struct StatusResponse {
     pub node: NodeId,
     /// Its name.
     pub node_name: String,
+    /// Where it stands.
+    pub zone: String,
     /// Its cluster.
     pub cluster: ClusterId,
     /// Who leads, as far as this node knows.
@@ -42,8 +44,14 @@ pub struct StatusResponse {
     pub voters: Vec<NodeId>,
     /// Seconds since the node started.
     pub uptime_seconds: u64,
+    /// Whether a command can be committed now, and who would commit it, in words.
+    pub quorum: String,
     /// Number of caches.
     pub caches: u64,
+    /// Number of paths, over all caches.
+    pub paths: u64,
+    /// Number of distinct NARs.
+    pub nars: u64,
     /// What is on this node's disk.
     pub store: StoreStatus,
 }
@@ -63,6 +71,9 @@ pub struct StoreStatus {
     pub segments: u64,
     /// The most bytes it may use, if there is a limit.
     pub quota_bytes: Option<u64>,
+    /// Bytes the disk has left, if that can be found out.
+    #[serde(default)]
+    pub disk_free_bytes: Option<u64>,
 }
 
 /// A cache, as the API shows it.
@@ -313,6 +324,10 @@ pub struct PathUpload {
 pub struct CommitUploadRequest {
     /// The paths: all become visible, or none.
     pub paths: Vec<PathUpload>,
+    /// References that need not be in the cache because an upstream cache has them. Honoured only when the cache
+    /// names keys of upstream caches.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub upstream: Vec<StorePath>,
 }
 
 /// Answer of `POST /api/v1/uploads/{id}/commit`.
