@@ -1,7 +1,8 @@
 //! How a NAR is cut into chunks: FastCDC (v2020, crate `fastcdc`) over the uncompressed bytes.
 //!
 //! Client and node must cut alike, or nothing deduplicates; [`CUT_FORMAT`] names the way. It changes with every
-//! constant here, and with every change of boundaries in the crate.
+//! constant here, and with every change of boundaries in the crate. docs/decisions/0001-chunk-size.md measures
+//! these sizes against others.
 //!
 //! # Invariants
 //! - Boundaries depend on the bytes only, not on the blocks they came in: a [`Cutter`] cuts where `fastcdc` cuts
@@ -14,11 +15,11 @@ use fastcdc::v2020::{self, Normalization};
 pub const CUT_FORMAT: u16 = 1;
 
 /// The least bytes of a chunk, except the last of a NAR.
-pub const CHUNK_MIN: usize = 16 * 1024;
+pub const CHUNK_MIN: usize = 32 * 1024;
 /// About how many bytes a chunk has.
-pub const CHUNK_AVG: usize = 64 * 1024;
+pub const CHUNK_AVG: usize = 128 * 1024;
 /// The most bytes of a chunk.
-pub const CHUNK_MAX: usize = 256 * 1024;
+pub const CHUNK_MAX: usize = 512 * 1024;
 
 const NORMALIZATION: Normalization = Normalization::Level1;
 
