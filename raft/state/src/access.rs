@@ -127,11 +127,12 @@ impl<T: ReadTables> Iterator for Walk<'_, T> {
     type Item = Result<Row, T::Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.page.len() == 0 && !self.last_page {
-            if let Err(error) = self.read_page() {
-                self.last_page = true;
-                return Some(Err(error));
-            }
+        if self.page.len() == 0
+            && !self.last_page
+            && let Err(error) = self.read_page()
+        {
+            self.last_page = true;
+            return Some(Err(error));
         }
         self.page.next().map(Ok)
     }

@@ -131,6 +131,26 @@ pub enum Violation {
         /// What does not refer to it.
         by: StorePathHash,
     },
+    /// Every path has its row among the holders of its NAR.
+    #[error("{by} in cache '{cache}' has NAR {nar}, but is not listed among its holders")]
+    HolderMissing {
+        /// The cache.
+        cache: CacheName,
+        /// The NAR.
+        nar: NarHash,
+        /// The path that has it.
+        by: StorePathHash,
+    },
+    /// Every row among the holders stands for a path that has the NAR.
+    #[error("{by} in cache '{cache}' is listed as a holder of NAR {nar}, but does not have it")]
+    HolderTooMany {
+        /// The cache.
+        cache: CacheName,
+        /// The NAR.
+        nar: NarHash,
+        /// The path that does not have it.
+        by: StorePathHash,
+    },
     /// Every path's NAR is known.
     #[error("{path} in cache '{cache}' has NAR {nar}, which has no record")]
     NarMissing {
@@ -198,6 +218,7 @@ struct Everything {
     replies: Vec<(ClientId, u64)>,
     audit: Vec<(u64, AuditRecord)>,
     referrers: Vec<(CacheName, StorePathHash, StorePathHash)>,
+    holders: Vec<(CacheName, NarHash, StorePathHash)>,
 }
 
 /// Checks every invariant. A sound state gives an empty list.
@@ -260,7 +281,8 @@ impl Everything {
                 .audit
                 .push((key::parse_audit(key)?, AuditRecord::decode(key, value)?)),
             Table::Referrers if value.is_empty() => self.referrers.push(key::parse_referrer(key)?),
-            Table::Referrers => return Err(unexpected(table, key)),
+            Table::Holders if value.is_empty() => self.holders.push(key::parse_holder(key)?),
+            Table::Referrers | Table::Holders => return Err(unexpected(table, key)),
         }
         Ok(())
     }

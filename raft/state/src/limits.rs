@@ -55,13 +55,11 @@ pub enum Limit {
     MemberAddresses,
     /// Length of one address in bytes.
     MemberAddress,
-    /// Length of the name of a signing key in bytes.
-    KeyName,
 }
 
 impl Limit {
     /// Every limit.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 14] = [
         Self::Subject,
         Self::PathsPerCommand,
         Self::ReferencesPerPath,
@@ -76,11 +74,10 @@ impl Limit {
         Self::MemberName,
         Self::MemberAddresses,
         Self::MemberAddress,
-        Self::KeyName,
     ];
 
     /// The largest number that is not refused.
-    pub const fn max(self) -> u64 {
+    pub const fn bound(self) -> u64 {
         match self {
             Self::Subject => 256,
             Self::PathsPerCommand => 4_096,
@@ -96,7 +93,6 @@ impl Limit {
             Self::MemberName => 64,
             Self::MemberAddresses => 16,
             Self::MemberAddress => 256,
-            Self::KeyName => 128,
         }
     }
 
@@ -117,14 +113,13 @@ impl Limit {
             | Self::PathAttribute
             | Self::MissionName
             | Self::MemberName
-            | Self::MemberAddress
-            | Self::KeyName => "shorten it",
+            | Self::MemberAddress => "shorten it",
         }
     }
 
     fn check(self, found: usize) -> Result<(), Refusal> {
         let found = u64::try_from(found).unwrap_or(u64::MAX);
-        if found > self.max() {
+        if found > self.bound() {
             Err(Refusal::OverLimit { limit: self, found })
         } else {
             Ok(())
@@ -149,7 +144,6 @@ impl fmt::Display for Limit {
             Self::MemberName => "bytes of a member's name or zone",
             Self::MemberAddresses => "addresses of a member",
             Self::MemberAddress => "bytes of an address",
-            Self::KeyName => "bytes of a key name",
         })
     }
 }
@@ -162,14 +156,14 @@ pub fn check_limits(command: &Command) -> Result<(), Refusal> {
         Body::InitCluster(init) => Limit::SealedKey.check(init.sealed_token_key.len()),
         Body::UpsertMember(member) => check_member(member),
         Body::CreateCache(create) => {
-            check_key_names(&create.upstream_key_names)?;
+            Limit::UpstreamKeyNames.check(create.upstream_key_names.len())?;
             check_key_pair(&create.key_pair)?;
             check_mission(create.mission.as_deref())?;
             check_retention(create.retention)?;
             check_replication(create.replication)
         }
         Body::ConfigureCache(configure) => {
-            check_key_names(configure.upstream_key_names.as_deref().unwrap_or_default())?;
+            Limit::UpstreamKeyNames.check(configure.upstream_key_names.as_ref().map_or(0, Vec::len))?;
             configure.key_pair.as_ref().map_or(Ok(()), check_key_pair)?;
             check_mission(configure.mission.as_ref().and_then(Option::as_deref))?;
             configure.retention.map_or(Ok(()), check_retention)?;
@@ -199,15 +193,7 @@ fn check_member(member: &UpsertMember) -> Result<(), Refusal> {
     }
 }
 
-fn check_key_names(names: &[tetryx_protocol::signature::KeyName]) -> Result<(), Refusal> {
-    Limit::UpstreamKeyNames.check(names.len())?;
-    names
-        .iter()
-        .try_for_each(|name| Limit::KeyName.check(name.as_str().len()))
-}
-
 fn check_key_pair(pair: &CacheKeyPair) -> Result<(), Refusal> {
-    Limit::KeyName.check(pair.public_key.name().as_str().len())?;
     Limit::SealedKey.check(pair.sealed_secret_key.len())
 }
 
@@ -245,10 +231,7 @@ fn check_path(path: &NewPath) -> Result<(), Refusal> {
     Limit::ReferencesPerPath.check(path.references.len())?;
     Limit::SignaturesPerPath.check(path.signatures.len())?;
     Limit::PathAttribute.check(path.system.as_ref().map_or(0, String::len))?;
-    Limit::PathAttribute.check(path.ca.as_ref().map_or(0, String::len))?;
-    path.signatures
-        .iter()
-        .try_for_each(|signature| Limit::KeyName.check(signature.name().as_str().len()))
+    Limit::PathAttribute.check(path.ca.as_ref().map_or(0, String::len))
 }
 
 /// Also used when a signature is added to a path that has some.

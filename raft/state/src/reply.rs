@@ -117,7 +117,7 @@ pub enum Refusal {
         floor: u64,
     },
     /// Something about the command is too large.
-    #[error("{found} {limit} are more than the {} allowed; {}", limit.max(), limit.advice())]
+    #[error("{found} {limit} are more than the {} allowed; {}", limit.bound(), limit.advice())]
     OverLimit {
         /// What is too large.
         limit: Limit,

@@ -14,7 +14,7 @@ use crate::tables::{Table, Tables};
 pub(super) fn acquire<T: Tables>(tables: &mut T, nar: &NarHash, new: &NewNar) -> Access<T, ()> {
     let key = key::nar(nar);
     let existing: Option<NarRecord> = get(tables, &key)?;
-    let mut record = existing.unwrap_or_else(|| NarRecord {
+    let mut record = existing.unwrap_or(NarRecord {
         nar_size: new.nar_size,
         manifest: new.manifest,
         file_size: new.file_size,

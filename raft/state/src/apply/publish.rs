@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tetryx_protocol::cache::CacheName;
-use tetryx_protocol::signature::NixSignature;
 use tetryx_protocol::store_path::{StorePath, StorePathHash};
 
 use super::{Context, Step, cache, nar};
@@ -14,9 +13,6 @@ use crate::limits::check_signatures;
 use crate::records::PathRecord;
 use crate::reply::{Difference, Outcome, Refusal, first_few};
 use crate::tables::{ReadTables, Table, Tables};
-
-/// Milliseconds in a day.
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// A batch without duplicates, in the order of the hashes.
 type Batch = BTreeMap<StorePathHash, NewPath>;
@@ -78,7 +74,8 @@ fn merge(paths: &[NewPath]) -> Result<Batch, Refusal> {
         let mut path = path.clone();
         path.references.sort_unstable();
         path.references.dedup();
-        sort_signatures(&mut path.signatures);
+        path.signatures.sort_unstable();
+        path.signatures.dedup();
         match batch.get(&path.store_path.hash) {
             None => {
                 batch.insert(path.store_path.hash, path);
@@ -92,11 +89,6 @@ fn merge(paths: &[NewPath]) -> Result<Batch, Refusal> {
         }
     }
     Ok(batch)
-}
-
-fn sort_signatures(signatures: &mut Vec<NixSignature>) {
-    signatures.sort_by_cached_key(ToString::to_string);
-    signatures.dedup();
 }
 
 /// What becomes of a path that is there already: a conflict, a record with more signatures, or nothing.
@@ -124,7 +116,8 @@ fn add_signatures(
     }
     let before = existing.signatures.len();
     existing.signatures.extend(path.signatures.iter().cloned());
-    sort_signatures(&mut existing.signatures);
+    existing.signatures.sort_unstable();
+    existing.signatures.dedup();
     check_signatures(existing.signatures.len())?;
     Ok((existing.signatures.len() > before).then_some(existing))
 }
@@ -215,7 +208,7 @@ fn insert<T: Tables>(
         signatures: path.signatures.clone(),
         created: context.now,
         created_by: context.by.to_owned(),
-        last_access_day: u32::try_from(context.now.unix_ms().div_euclid(DAY_MS)).unwrap_or(0),
+        last_access_day: context.now.unix_day(),
         pinned: None,
     };
     put(tables, &key::path(cache, &path.store_path.hash), &record)

@@ -23,6 +23,7 @@ impl Rules<'_> {
         self.lists_are_in_order();
         self.references_are_closed();
         self.referrers_mirror_references();
+        self.holders_mirror_paths();
         self.nars_are_counted();
         self.tokens_expire_after_they_were_issued();
         self.only_open_replies_are_kept();
@@ -42,6 +43,7 @@ impl Rules<'_> {
             (Table::Tokens, !state.tokens.is_empty()),
             (Table::Audit, !state.audit.is_empty()),
             (Table::Referrers, !state.referrers.is_empty()),
+            (Table::Holders, !state.holders.is_empty()),
         ];
         let rows = filled.into_iter().filter(|(_, filled)| *filled);
         self.violations
@@ -50,7 +52,7 @@ impl Rules<'_> {
 
     fn no_record_is_ahead_of_the_clock(&mut self) {
         let state = self.state;
-        for cluster in &state.cluster {
+        if let Some(cluster) = &state.cluster {
             self.not_ahead(cluster.created, || format!("cluster {}", cluster.id));
         }
         for (node, member) in &state.members {
@@ -63,14 +65,14 @@ impl Rules<'_> {
             self.not_ahead(path.created, || {
                 format!("path {} of cache '{cache}'", path.store_path)
             });
-            for pin in &path.pinned {
+            if let Some(pin) = &path.pinned {
                 self.not_ahead(pin.at, || {
                     format!("the pin of {} in cache '{cache}'", path.store_path)
                 });
             }
         }
         for (id, token) in &state.tokens {
-            for revoked in token.revoked {
+            if let Some(revoked) = token.revoked {
                 self.not_ahead(revoked, || format!("the revocation of token {id}"));
             }
         }
@@ -126,11 +128,10 @@ impl Rules<'_> {
 
     fn lists_are_in_order(&mut self) {
         for ((cache, _), path) in &self.state.paths {
-            let signatures: Vec<String> = path.signatures.iter().map(ToString::to_string).collect();
             let lists = [
                 ("references", increases(&path.references)),
                 ("absent references", increases(&path.absent_references)),
-                ("signatures", increases(&signatures)),
+                ("signatures", increases(&path.signatures)),
             ];
             for (what, _) in lists.into_iter().filter(|(_, ordered)| !ordered) {
                 let (cache, path) = (cache.clone(), path.store_path.clone());
@@ -185,6 +186,20 @@ impl Rules<'_> {
         for (cache, target, by) in listed.difference(&derived).cloned() {
             self.violations
                 .push(Violation::ReferrerTooMany { cache, target, by });
+        }
+    }
+
+    fn holders_mirror_paths(&mut self) {
+        let listed: BTreeSet<_> = self.state.holders.iter().cloned().collect();
+        let paths = self.state.paths.iter();
+        let derived: BTreeSet<_> = paths
+            .map(|((cache, by), path)| (cache.clone(), path.nar_hash, *by))
+            .collect();
+        for (cache, nar, by) in derived.difference(&listed).cloned() {
+            self.violations.push(Violation::HolderMissing { cache, nar, by });
+        }
+        for (cache, nar, by) in listed.difference(&derived).cloned() {
+            self.violations.push(Violation::HolderTooMany { cache, nar, by });
         }
     }
 
