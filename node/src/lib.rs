@@ -10,13 +10,17 @@ mod collect;
 pub mod config;
 pub mod entropy;
 mod error;
+mod files;
 pub mod first_start;
 pub mod http;
 mod metrics;
 mod node;
+pub mod open;
+pub mod places;
 pub mod secrets;
 mod substituter;
 mod uploads;
 
+pub use self::collect::CollectSummary;
 pub use self::error::NodeError;
 pub use self::node::{Node, Parts};

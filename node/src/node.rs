@@ -10,12 +10,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use tetryx_protocol::cache::CacheName;
 use tetryx_protocol::grant::Grants;
 use tetryx_protocol::id::{NodeId, TokenId};
 use tetryx_protocol::signature::NixSecretKey;
-use tetryx_protocol::time::UtcTime;
+use tetryx_protocol::time::{Elapsed, UtcTime};
 use tetryx_protocol::token::TokenClaims;
 use tetryx_raft::Replica;
 use tetryx_raft::environment::{Clock, Entropy};
@@ -26,6 +27,8 @@ use tetryx_store::ChunkStore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::api::Counts;
+use crate::collect::CollectSummary;
 use crate::config::Config;
 use crate::http::tokens::TokenDesk;
 use crate::metrics::Metrics;
@@ -55,10 +58,13 @@ pub struct Node {
 
 struct Inner {
     parts: Parts,
+    name: String,
+    started: Elapsed,
     cluster: ClusterRecord,
     tokens: TokenDesk,
     signing_keys: Cache<Vec<u8>, Arc<NixSecretKey>>,
     metrics: Metrics,
+    counts: Mutex<Option<(u64, Counts)>>,
     substituter: Substituter,
     uploads: Uploads,
     tasks: TaskTracker,
@@ -78,11 +84,15 @@ impl Node {
     pub fn assemble(parts: Parts) -> Result<Self, NodeError> {
         let cluster = query::cluster(&parts.replica.view()?)?.ok_or(NodeError::NoCluster)?;
         let tokens = TokenDesk::open(&cluster, &parts.cluster_secret)?;
+        let host_name = || rustix::system::uname().nodename().to_string_lossy().into_owned();
         let inner = Inner {
+            name: parts.config.name.clone().unwrap_or_else(host_name),
+            started: parts.clock.elapsed(),
             cluster,
             tokens,
             signing_keys: Cache::new(SIGNING_KEYS_KEPT),
             metrics: Metrics::new(),
+            counts: Mutex::default(),
             substituter: Substituter::new(&parts.config),
             uploads: Uploads::new(&parts.config),
             tasks: TaskTracker::new(),
@@ -112,6 +122,26 @@ impl Node {
 
     pub(crate) fn cluster_secret(&self) -> &ClusterSecret {
         &self.inner.parts.cluster_secret
+    }
+
+    /// What people call this node.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Time since the node was assembled.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.clock().elapsed().saturating_sub(self.inner.started)
+    }
+
+    /// What the state held when it was last counted, and at which index.
+    pub(crate) fn counts(&self) -> &Mutex<Option<(u64, Counts)>> {
+        &self.inner.counts
+    }
+
+    /// Whether [`Self::shutdown`] was called.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.inner.stopping.is_cancelled()
     }
 
     /// The replicated state, and the way to change it.
@@ -228,6 +258,14 @@ impl Node {
                 }
             }
         });
+    }
+
+    /// Runs one garbage collection to its end.
+    ///
+    /// # Errors
+    /// When log or store fail; what was collected until then stays collected.
+    pub async fn collect_once(&self) -> Result<CollectSummary, NodeError> {
+        collect::collect_once(self).await
     }
 
     /// Runs a task until it ends or the node stops, whichever is first.

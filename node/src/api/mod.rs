@@ -1,9 +1,40 @@
-//! The JSON API that is not about uploads: caches, paths, tokens, status.
+//! The JSON API that is not about uploads: caches, paths, tokens, status; and what monitors ask.
+//!
+//! An answer to a change carries the header `tetryx-index`: the log index at which it was applied.
+
+mod caches;
+mod metrics;
+mod paths;
+mod status;
+mod tokens;
 
 use axum::Router;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post, put};
+use http::{HeaderName, HeaderValue, StatusCode};
 
+pub(crate) use self::status::Counts;
 use crate::Node;
+
+static INDEX_HEADER: HeaderName = HeaderName::from_static("tetryx-index");
 
 pub(crate) fn routes() -> Router<Node> {
     Router::new()
+        .route("/health", get(status::health))
+        .route("/ready", get(status::ready))
+        .route("/metrics", get(metrics::metrics))
+        .route("/api/v1/status", get(status::status))
+        .route("/api/v1/caches", get(caches::list).post(caches::create))
+        .route("/api/v1/caches/{cache}", get(caches::show).patch(caches::configure).delete(caches::destroy))
+        .route("/api/v1/caches/{cache}/missing-paths", post(paths::missing))
+        .route("/api/v1/caches/{cache}/paths", get(paths::list))
+        .route("/api/v1/caches/{cache}/paths/{hash}", get(paths::show).delete(paths::delete))
+        .route("/api/v1/caches/{cache}/paths/{hash}/pin", put(paths::pin).delete(paths::unpin))
+        .route("/api/v1/tokens", get(tokens::list).post(tokens::create))
+        .route("/api/v1/tokens/{token}", delete(tokens::revoke))
+}
+
+/// The answer to a change that was applied at this log index.
+fn changed(index: u64, status: StatusCode, body: impl IntoResponse) -> Response {
+    (status, [(INDEX_HEADER.clone(), HeaderValue::from(index))], body).into_response()
 }

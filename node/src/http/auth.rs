@@ -139,18 +139,9 @@ pub(crate) fn no_such_cache(name: &CacheName) -> HttpError {
 
 /// The refusal of one permission.
 pub(crate) fn lacks(name: &CacheName, needs: CachePermission) -> HttpError {
-    let what = match needs {
-        CachePermission::Pull => "pull from",
-        CachePermission::Push => "push to",
-        CachePermission::Delete => "delete from",
-        CachePermission::Create => "create",
-        CachePermission::Configure => "configure",
-        CachePermission::ConfigureRetention => "change the retention of",
-        CachePermission::Destroy => "destroy",
-    };
     HttpError::new(
         ErrorName::AccessError,
-        format!("your token does not let you {what} cache '{name}'; ask for one that does"),
+        format!("this needs a token that grants '{}' on cache '{name}'; ask for one and log in with it", needs.word()),
     )
 }
 

@@ -87,7 +87,7 @@ impl HttpError {
 
 impl IntoResponse for HttpError {
     fn into_response(self) -> Response {
-        let body = ApiError { code: self.status.as_u16(), error: self.name.to_string(), message: self.message };
+        let body = ApiError { code: self.status.as_u16(), ..ApiError::new(self.name, self.message) };
         let mut response = (self.status, self.headers, Json(body)).into_response();
         let headers = response.headers_mut();
         match self.status {
@@ -126,12 +126,11 @@ impl From<Refusal> for HttpError {
             | Refusal::MemberNameTaken { .. }
             | Refusal::CacheNotEmpty { .. }
             | Refusal::DuplicatePath { .. }
-            | Refusal::PathConflict { .. }
-            | Refusal::PathPinned { .. }
-            | Refusal::PathReferenced { .. }
             | Refusal::TokenExists { .. } => ErrorName::BadRequest,
             Refusal::NoSuchCache { .. } => ErrorName::NoSuchCache,
             Refusal::CacheExists { .. } => ErrorName::CacheAlreadyExists,
+            Refusal::PathConflict { .. } => ErrorName::PathConflict,
+            Refusal::PathPinned { .. } | Refusal::PathReferenced { .. } => ErrorName::PathInUse,
             Refusal::MissingReferences { .. } => ErrorName::MissingReferences,
             Refusal::NoSuchPath { .. } => ErrorName::NoSuchObject,
             Refusal::NoSuchToken { .. } => ErrorName::NoSuchToken,
@@ -142,11 +141,8 @@ impl From<Refusal> for HttpError {
         };
         let error = Self::new(name, refusal.to_string());
         match refusal {
-            // What stands in the way is the state of the thing, not the request.
-            Refusal::CacheNotEmpty { .. }
-            | Refusal::PathConflict { .. }
-            | Refusal::PathPinned { .. }
-            | Refusal::PathReferenced { .. } => error.with_status(StatusCode::CONFLICT),
+            // What stands in the way is the state of the cache, not the request.
+            Refusal::CacheNotEmpty { .. } => error.with_status(StatusCode::CONFLICT),
             _ => error,
         }
     }
@@ -164,13 +160,22 @@ impl From<StoreError> for HttpError {
 
 impl From<ReplicaError> for HttpError {
     fn from(error: ReplicaError) -> Self {
+        if matches!(error, ReplicaError::Stopped) {
+            return Self::new(ErrorName::NotReady, "the node is shutting down; ask another one, or later");
+        }
         Self::internal(&error)
     }
 }
 
 impl From<ProposeError> for HttpError {
     fn from(error: ProposeError) -> Self {
-        Self::internal(&error)
+        match error {
+            ProposeError::NoLeader { .. } | ProposeError::Unknown { .. } => {
+                Self::new(ErrorName::NoQuorum, error.to_string())
+            }
+            ProposeError::Replica(error) => error.into(),
+            error => Self::internal(&error),
+        }
     }
 }
 

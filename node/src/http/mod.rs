@@ -2,7 +2,7 @@
 
 pub mod auth;
 pub mod error;
-mod extract;
+pub(crate) mod extract;
 pub mod listener;
 pub mod router;
 pub(crate) mod tokens;

@@ -28,8 +28,7 @@ pub fn router(node: Node) -> Router {
         .merge(crate::uploads::routes())
         .fallback(async || HttpError::not_found())
         .method_not_allowed_fallback(async |request: Request| {
-            HttpError::bad_request(format!("this route does not take {}", request.method()))
-                .with_status(StatusCode::METHOD_NOT_ALLOWED)
+            HttpError::new(ErrorName::MethodNotAllowed, format!("this route does not take {}", request.method()))
         })
         .layer(DefaultBodyLimit::max(config.limits.json_body_max.as_usize()))
         .layer(RequestBodyTimeoutLayer::new(config.http.body_idle_timeout))
@@ -95,7 +94,7 @@ async fn observe(State(node): State<Node>, request: Request, next: Next) -> Resp
     let route = request.extensions().get::<MatchedPath>().cloned();
     let response = next.run(request).await;
     let took = node.clock().elapsed().saturating_sub(started);
-    let seconds = Duration::from_nanos(took.as_nanos()).as_secs_f64();
+    let seconds = took.as_secs_f64();
     let status = response.status();
     let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
     node.metrics().request(&method, route, status.as_u16(), seconds);

@@ -113,22 +113,27 @@ pub fn holds<T: ReadTables>(tables: &T, cache: &CacheName, nar: &NarHash) -> Acc
     Ok(holders.next().transpose().map_err(StateError::Tables)?.is_some())
 }
 
-/// At most `limit` NARs and their manifests, in the order of the NAR hashes, beginning after `after`. What no row
-/// here names is garbage.
+/// At most `limit` NARs, in the order of their hashes, beginning after `after`.
+pub fn nars<T: ReadTables>(
+    tables: &T,
+    after: Option<&NarHash>,
+    limit: usize,
+) -> Access<T, Vec<(NarHash, NarRecord)>> {
+    let walk = match after {
+        Some(after) => Walk::prefix_after(tables, Table::Nars, &[], key::nar(after)),
+        None => Walk::table(tables, Table::Nars),
+    };
+    rows(walk, limit, key::parse_nar)
+}
+
+/// [`nars`] with nothing but their manifests. What no row here names is garbage.
 pub fn live_manifests<T: ReadTables>(
     tables: &T,
     after: Option<&NarHash>,
     limit: usize,
 ) -> Access<T, Vec<(NarHash, ManifestHash)>> {
-    let walk = match after {
-        Some(after) => Walk::prefix_after(tables, Table::Nars, &[], key::nar(after)),
-        None => Walk::table(tables, Table::Nars),
-    };
-    let rows: Vec<(NarHash, NarRecord)> = rows(walk, limit, key::parse_nar)?;
-    Ok(rows
-        .into_iter()
-        .map(|(nar, record)| (nar, record.manifest))
-        .collect())
+    let rows = nars(tables, after, limit)?;
+    Ok(rows.into_iter().map(|(nar, record)| (nar, record.manifest)).collect())
 }
 
 /// A token of the registry.

@@ -1,0 +1,139 @@
+//! `/api/v1/caches/{cache}/paths`: list, show, delete, pin; and which paths a cache lacks.
+
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+use tetryx_protocol::api::{
+    DeletePathQuery, ErrorName, MissingPathsRequest, MissingPathsResponse, PAGE_LIMIT_MAX, PathInfo, PathsPage,
+    PathsQuery, PinInfo,
+};
+use tetryx_protocol::cache::CacheName;
+use tetryx_protocol::grant::CachePermission;
+use tetryx_protocol::store_path::StorePathHash;
+use tetryx_raft::StateView;
+use tetryx_state::command::{DeletePath, PinPath, UnpinPath};
+use tetryx_state::query;
+use tetryx_state::records::PathRecord;
+
+use super::changed;
+use crate::Node;
+use crate::http::auth::Caller;
+use crate::http::error::HttpError;
+use crate::http::extract::{ApiJson, Param, Parameters};
+
+/// Paths in a page when nobody says.
+const PAGE_LIMIT: u32 = 100;
+
+pub(super) async fn missing(
+    State(node): State<Node>,
+    caller: Caller,
+    Param(cache): Param<CacheName>,
+    ApiJson(request): ApiJson<MissingPathsRequest>,
+) -> Result<ApiJson<MissingPathsResponse>, HttpError> {
+    let view = node.replica().view()?;
+    // A pusher without pull asks this as well.
+    if !caller.is_granted(&cache, CachePermission::Push) {
+        caller.cache_in(&view, &cache, CachePermission::Pull)?;
+    } else {
+        caller.cache_in(&view, &cache, CachePermission::Push)?;
+    }
+    let missing = query::missing_paths(&view, &cache, &request.store_path_hashes)?;
+    Ok(ApiJson(MissingPathsResponse { missing }))
+}
+
+pub(super) async fn list(
+    State(node): State<Node>,
+    caller: Caller,
+    Param(cache): Param<CacheName>,
+    Parameters(page): Parameters<PathsQuery>,
+) -> Result<ApiJson<PathsPage>, HttpError> {
+    let view = node.replica().view()?;
+    caller.cache_in(&view, &cache, CachePermission::Pull)?;
+    let limit = page.limit.unwrap_or(PAGE_LIMIT);
+    if !(1..=PAGE_LIMIT_MAX).contains(&limit) {
+        return Err(HttpError::bad_request(format!("limit={limit} is outside of 1 to {PAGE_LIMIT_MAX}")));
+    }
+    let limit = limit as usize;
+    let mut records = query::paths(&view, &cache, page.after.as_ref(), limit + 1)?;
+    let more = records.len() > limit;
+    records.truncate(limit);
+    let next = records.last().filter(|_| more).map(PathRecord::hash);
+    let paths = records.into_iter().map(|record| describe(&view, record)).collect::<Result<_, _>>()?;
+    Ok(ApiJson(PathsPage { paths, next }))
+}
+
+pub(super) async fn show(
+    State(node): State<Node>,
+    caller: Caller,
+    Param(cache): Param<CacheName>,
+    Param(hash): Param<StorePathHash>,
+) -> Result<ApiJson<PathInfo>, HttpError> {
+    let view = node.replica().view()?;
+    caller.cache_in(&view, &cache, CachePermission::Pull)?;
+    let record = query::path(&view, &cache, &hash)?.ok_or_else(|| {
+        HttpError::new(ErrorName::NoSuchObject, format!("cache '{cache}' has no path {hash}; push it first"))
+    })?;
+    describe(&view, record).map(ApiJson)
+}
+
+pub(super) async fn delete(
+    State(node): State<Node>,
+    caller: Caller,
+    Param(cache): Param<CacheName>,
+    Param(path): Param<StorePathHash>,
+    Parameters(DeletePathQuery { force }): Parameters<DeletePathQuery>,
+) -> Result<Response, HttpError> {
+    caller.cache(&node, &cache, CachePermission::Delete)?;
+    let (index, _) = node.propose(caller.subject(), DeletePath { cache, path, force }).await?;
+    Ok(changed(index, StatusCode::NO_CONTENT, ()))
+}
+
+pub(super) async fn pin(
+    State(node): State<Node>,
+    caller: Caller,
+    Param(cache): Param<CacheName>,
+    Param(path): Param<StorePathHash>,
+) -> Result<Response, HttpError> {
+    caller.cache(&node, &cache, CachePermission::Push)?;
+    let (index, _) = node.propose(caller.subject(), PinPath { cache, path }).await?;
+    Ok(changed(index, StatusCode::NO_CONTENT, ()))
+}
+
+pub(super) async fn unpin(
+    State(node): State<Node>,
+    caller: Caller,
+    Param(cache): Param<CacheName>,
+    Param(path): Param<StorePathHash>,
+) -> Result<Response, HttpError> {
+    caller.cache(&node, &cache, CachePermission::Push)?;
+    let (index, _) = node.propose(caller.subject(), UnpinPath { cache, path }).await?;
+    Ok(changed(index, StatusCode::NO_CONTENT, ()))
+}
+
+fn describe(view: &StateView, record: PathRecord) -> Result<PathInfo, HttpError> {
+    let nar = query::nar(view, &record.nar_hash)?
+        .ok_or_else(|| HttpError::internal(&LostNar { path: record.store_path.to_string() }))?;
+    Ok(PathInfo {
+        store_path: record.store_path,
+        nar_hash: record.nar_hash,
+        nar_size: nar.nar_size,
+        file_hash: nar.file_hash,
+        file_size: nar.file_size,
+        references: record.references,
+        deriver: record.deriver,
+        system: record.system,
+        ca: record.ca,
+        signatures: record.signatures,
+        created: record.created,
+        created_by: record.created_by,
+        last_access_day: record.last_access_day,
+        pin: record.pinned.map(|pin| PinInfo { by: pin.by, at: pin.at }),
+    })
+}
+
+/// The state machine keeps a NAR record for every path; its own check finds violations.
+#[derive(Debug, thiserror::Error)]
+#[error("the state has path {path} but not its NAR; rebuild this replica from a snapshot of another one")]
+struct LostNar {
+    path: String,
+}

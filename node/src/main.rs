@@ -1,0 +1,241 @@
+//! `tetryx-node`: the command line of the daemon.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use tetryx_node::config::{self, Config, LogFormat, Zone};
+use tetryx_node::http::listener::Listener;
+use tetryx_node::http::router::router;
+use tetryx_node::places::{self, DataDir};
+use tetryx_node::{NodeError, first_start, open};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The Tetryx station daemon: a Nix binary cache that needs nothing else.
+///
+/// Without a command it runs the node. The first start makes keys, a configuration file and a cluster of one, and
+/// prints how to log in.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = false)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the node (the default)
+    Run,
+    /// Collect garbage; the node must not be running
+    Gc {
+        /// One collection, then exit
+        #[arg(long, required = true)]
+        once: bool,
+    },
+    /// Check the configuration file and say what it comes to
+    CheckConfig,
+}
+
+/// Options go before what the configuration file says.
+#[derive(Debug, Args)]
+struct Options {
+    /// The configuration file [default: $XDG_CONFIG_HOME/tetryx/node.toml, made if absent]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where everything durable lives [default: $XDG_DATA_HOME/tetryx]
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where to listen for HTTP; port 0 takes any free port [default: [::]:8080]
+    #[arg(long, global = true, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
+    /// What people call this node [default: the host name]
+    #[arg(long, global = true)]
+    name: Option<String>,
+    /// Where it stands: copies are spread over zones
+    #[arg(long, global = true)]
+    zone: Option<Zone>,
+    /// How log lines look on standard error
+    #[arg(long, global = true, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match arguments.command.unwrap_or(Command::Run) {
+        Command::Run => run(arguments.options).await,
+        Command::Gc { once: _ } => collect(arguments.options).await,
+        Command::CheckConfig => check_config(&arguments.options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Serves until SIGTERM or SIGINT.
+async fn run(options: Options) -> anyhow::Result<()> {
+    // Before anything is made: a signal from here on is an orderly stop.
+    let mut signals = Signals::new()?;
+    let mut setup = Setup::load(options)?;
+    start_logging(&setup.config)?;
+    let listener = Listener::bind(setup.config.http.listen).await?;
+    setup.config.http.listen = listener.address();
+    let data_dir = setup.claim_data_dir()?;
+    let node = open::open(setup.config.clone(), &data_dir).await?;
+
+    if let Some(token) = first_start::root_token(&node, data_dir.path()).await? {
+        let welcome = first_start::Welcome {
+            config_file: &setup.config_file,
+            data_dir: data_dir.path(),
+            port: listener.address().port(),
+            token: &token,
+        };
+        say(&format!("Tetryx {}\n\n{welcome}", env!("CARGO_PKG_VERSION")))?;
+        first_start::mark_shown(data_dir.path())?;
+    }
+    say(&format!("Listening on {}\n", listener.address()))?;
+    tracing::info!(
+        address = %listener.address(), node = %node.node_id(), name = node.name(),
+        version = env!("CARGO_PKG_VERSION"), data = %data_dir.path().display(), "serving"
+    );
+
+    node.start_tasks();
+    let serving = listener.serve(&node, router(node.clone()), signals.next());
+    serving.await;
+    node.shutdown().await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// One garbage collection on a node that is not running.
+async fn collect(options: Options) -> anyhow::Result<()> {
+    let setup = Setup::load(options)?;
+    start_logging(&setup.config)?;
+    let data_dir = setup.claim_data_dir()?;
+    let node = open::open(setup.config.clone(), &data_dir).await?;
+    let report = node.collect_once().await?;
+    node.shutdown().await?;
+    say(&format!("{report}\n"))
+}
+
+fn check_config(options: &Options) -> anyhow::Result<()> {
+    let (file, config) = read_config(options)?;
+    let Some(config) = config else {
+        return say(&format!("{} does not exist: the defaults apply\n", file.display()));
+    };
+    let data_dir = match config.data_dir {
+        Some(path) => path,
+        None => places::default_data_dir(|name| std::env::var_os(name))?,
+    };
+    say(&format!(
+        "{} is in order: listens on {}, keeps its data in {}\n",
+        file.display(),
+        config.http.listen,
+        data_dir.display()
+    ))
+}
+
+/// The configuration as it applies: file, then options.
+struct Setup {
+    config_file: PathBuf,
+    config: Config,
+}
+
+impl Setup {
+    fn load(options: Options) -> Result<Self, NodeError> {
+        let (config_file, config) = read_config(&options)?;
+        let mut config = match config {
+            Some(config) => config,
+            None => {
+                first_start::write_config(&config_file)?;
+                Config::default()
+            }
+        };
+        if let Some(listen) = options.listen {
+            config.http.listen = listen;
+        }
+        if let Some(zone) = options.zone {
+            config.zone = zone;
+        }
+        config.name = options.name.or(config.name);
+        config.data_dir = options.data_dir.or(config.data_dir);
+        config.log.format = options.log_format.unwrap_or(config.log.format);
+        Ok(Self { config_file, config })
+    }
+
+    fn claim_data_dir(&self) -> Result<DataDir, NodeError> {
+        match &self.config.data_dir {
+            Some(path) => DataDir::claim(path),
+            None => DataDir::claim(&places::default_data_dir(|name| std::env::var_os(name))?),
+        }
+    }
+}
+
+/// The configuration file and what it says; nothing when it is the default one and not there yet.
+fn read_config(options: &Options) -> Result<(PathBuf, Option<Config>), NodeError> {
+    if let Some(file) = &options.config {
+        return Ok((file.clone(), Some(load_config(file)?)));
+    }
+    let file = places::default_config_file(|name| std::env::var_os(name))?;
+    let config = if file.exists() { Some(load_config(&file)?) } else { None };
+    Ok((file, config))
+}
+
+fn load_config(file: &Path) -> Result<Config, NodeError> {
+    config::load(file).map_err(NodeError::Config)
+}
+
+fn start_logging(config: &Config) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.filter)
+        .with_context(|| format!("log.filter {:?} is not understood", config.log.filter))?;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log.format {
+        LogFormat::Human => subscriber.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        LogFormat::Json => subscriber.json().init(),
+    }
+    Ok(())
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        let name = tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        };
+        tracing::info!(signal = name, "stopping");
+    }
+}
+
+/// Standard output is for what the user asked for; logs go to standard error.
+fn say(text: &str) -> anyhow::Result<()> {
+    use std::io::Write;
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to standard output"),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the last words of a process that may have no logging yet")]
+fn complain(error: &anyhow::Error) {
+    eprintln!("tetryx-node: {error:#}");
+}
