@@ -60,6 +60,12 @@ pub enum ProtocolError {
     /// A compression Nix cannot undo.
     #[error("{value} is not a compression Nix knows: {reason}")]
     InvalidCompression { value: String, reason: String },
+    /// Not a system such as `x86_64-linux`.
+    #[error("{value} is not a system: {reason}")]
+    InvalidSystem { value: String, reason: String },
+    /// Not a content address of Nix.
+    #[error("{value} is not a content address: {reason}")]
+    InvalidContentAddress { value: String, reason: String },
     /// A `nix-cache-info` file with a bad line.
     #[error("nix-cache-info, line {line}: {reason}")]
     InvalidCacheInfo { line: usize, reason: String },

@@ -7,6 +7,7 @@
 //! - [`FrameOpener::open`] accepts exactly one frame, of known content size, without a dictionary, nothing before
 //!   and nothing after it, and only if its content has the expected length and BLAKE3.
 //! - Opening writes at most [`CHUNK_MAX`] bytes, whatever the frame claims.
+//! - A frame that opens here opens for Nix: it asks for no window above [`WINDOW_MAX`].
 
 use std::fmt;
 
@@ -42,6 +43,14 @@ const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// The bits of the frame header descriptor (its fifth byte) that give the length of a dictionary id.
 const DICTIONARY_ID_FLAG: u8 = 0b0000_0011;
 
+/// The bit of the frame header descriptor that says that the window is the content and no window descriptor
+/// follows.
+const SINGLE_SEGMENT_FLAG: u8 = 0b0010_0000;
+
+/// The largest window a frame may ask for: what RFC 8878 recommends every decoder to support. Nix decodes by
+/// stream and refuses more than 128 MiB, so a frame that asked for that would open here and nowhere else.
+pub const WINDOW_MAX: u64 = 8 * 1024 * 1024;
+
 /// Why a frame is not the chunk it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -58,6 +67,9 @@ pub enum FrameError {
     /// Compressed with a dictionary, which Nix does not have.
     #[error("chunk {}: its frame names a dictionary; expected one without", chunk.fmt_short())]
     Dictionary { chunk: ChunkHash },
+    /// Asks the reader for more memory than a chunk can need.
+    #[error("chunk {}: its frame asks for a window of {window} bytes; expected at most {WINDOW_MAX}", chunk.fmt_short())]
+    Window { chunk: ChunkHash, window: u64 },
     /// The header does not say how long the content is.
     #[error("chunk {}: its frame header has no content size; expected {raw_len}", chunk.fmt_short())]
     NoContentSize { chunk: ChunkHash, raw_len: u32 },
@@ -161,6 +173,14 @@ pub fn check_header(frame: &[u8], chunk: ChunkHash, raw_len: u32) -> Result<(), 
     let descriptor = rest.first().ok_or_else(|| damaged("the header is cut off"))?;
     if descriptor & DICTIONARY_ID_FLAG != 0 {
         return Err(FrameError::Dictionary { chunk });
+    }
+    if descriptor & SINGLE_SEGMENT_FLAG == 0 {
+        let window = rest.get(1).ok_or_else(|| damaged("the header is cut off"))?;
+        let base = 1u64 << (10 + (window >> 3));
+        let window = base + base / 8 * u64::from(window & 0b111);
+        if window > WINDOW_MAX {
+            return Err(FrameError::Window { chunk, window });
+        }
     }
     match zstd_safe::get_frame_content_size(frame) {
         Err(_) => return Err(damaged("the header is cut off or invalid")),

@@ -8,17 +8,18 @@
 //! # Invariants
 //! - What [`NarInfo::to_text`] writes, [`NarInfo::parse`] reads as the same value.
 //! - References are written and signed in the order Nix sorts them, whatever order they came in.
+//! - No value can add a line: control characters in free text are written as `?`.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::fmt::Write as _;
 use std::str::FromStr;
 
-use crate::ProtocolError;
 use crate::hash::{FileHash, NarHash};
 use crate::signature::NixSignature;
 use crate::store_path::{StoreDir, StorePath};
 use crate::text::{quote, serde_as_text};
+use crate::{ProtocolError, nix32};
 
 /// How the file at a narinfo's URL is compressed: the methods Nix can undo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -122,6 +123,62 @@ pub enum NarInfoError {
     Missing { key: &'static str },
 }
 
+/// The most characters of a system.
+pub const SYSTEM_LEN_MAX: usize = 64;
+
+/// Checks that a text can stand as a narinfo's `System`: 1 to [`SYSTEM_LEN_MAX`] printable ASCII characters, no
+/// space.
+///
+/// # Errors
+/// [`ProtocolError::InvalidSystem`].
+pub fn check_system(text: &str) -> Result<(), ProtocolError> {
+    if (1..=SYSTEM_LEN_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(());
+    }
+    Err(ProtocolError::InvalidSystem {
+        value: quote(text),
+        reason: format!("expected 1 to {SYSTEM_LEN_MAX} printable ASCII characters, such as x86_64-linux"),
+    })
+}
+
+/// Checks that a text is a content address: `text:` or `fixed:`, the latter with `r:` or `git:` or neither, then
+/// an algorithm, a colon and a hash in nix32 or hex (`ContentAddress::parse` of Nix).
+///
+/// # Errors
+/// [`ProtocolError::InvalidContentAddress`].
+pub fn check_content_address(text: &str) -> Result<(), ProtocolError> {
+    let digest = match text.strip_prefix("fixed:") {
+        Some(fixed) => Some(
+            fixed
+                .strip_prefix("r:")
+                .or(fixed.strip_prefix("git:"))
+                .unwrap_or(fixed),
+        ),
+        None => text.strip_prefix("text:"),
+    };
+    let known = digest
+        .and_then(|digest| digest.split_once(':'))
+        .is_some_and(|(algorithm, digits)| {
+            let len = match algorithm {
+                "md5" => 16,
+                "sha1" => 20,
+                "sha256" => 32,
+                "sha512" => 64,
+                _ => return false,
+            };
+            let is_hex = digits.len() == 2 * len && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+            is_hex || nix32::decode(digits).is_ok_and(|bytes| bytes.len() == len)
+        });
+    if known {
+        return Ok(());
+    }
+    Err(ProtocolError::InvalidContentAddress {
+        value: quote(text),
+        reason: "expected text: or fixed:, an algorithm and its hash, such as fixed:r:sha256: and 52 nix32 characters"
+            .to_owned(),
+    })
+}
+
 /// What a substituter says about one store path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NarInfo {
@@ -170,8 +227,10 @@ impl NarInfo {
         let mut line = |key: &str, value: fmt::Arguments<'_>| {
             writeln!(text, "{key}: {value}").expect("writing to a string does not fail");
         };
+        // Free text stays on its line whatever it holds, or it could say something about another key.
+        let one_line = |text: &'_ str| text.replace(char::is_control, "?");
         line("StorePath", format_args!("{store_dir}/{}", self.store_path));
-        line("URL", format_args!("{}", self.url));
+        line("URL", format_args!("{}", one_line(&self.url)));
         line("Compression", format_args!("{}", self.compression));
         if let Some(hash) = &self.file_hash {
             line("FileHash", format_args!("{hash}"));
@@ -190,13 +249,13 @@ impl NarInfo {
             line("Deriver", format_args!("{deriver}"));
         }
         if let Some(system) = &self.system {
-            line("System", format_args!("{system}"));
+            line("System", format_args!("{}", one_line(system)));
         }
         for signature in &self.signatures {
             line("Sig", format_args!("{signature}"));
         }
         if let Some(ca) = &self.ca {
-            line("CA", format_args!("{ca}"));
+            line("CA", format_args!("{}", one_line(ca)));
         }
         text
     }
@@ -330,7 +389,11 @@ impl Fields {
             // Nix carries a signature it cannot read and never trusts it; here it is left out.
             "Sig" => self.signatures.extend(value.parse::<NixSignature>()),
             "CA" if self.ca.is_some() => return Err(NarInfoError::Repeated { line, key: "CA" }),
-            "CA" => self.ca = Some(value.to_owned()).filter(|ca| !ca.is_empty()),
+            "CA" if value.is_empty() => {}
+            "CA" => {
+                check_content_address(value).map_err(|error| bad("CA", error.to_string()))?;
+                self.ca = Some(value.to_owned());
+            }
             _ => {}
         }
         Ok(())

@@ -2,18 +2,24 @@
 //!
 //! Requests refuse unknown fields; answers may grow, so readers ignore fields they do not know.
 
+mod error;
+
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::cache::{CacheName, Replication, Retention};
 use crate::grant::Grants;
 use crate::hash::{FileHash, NarHash};
 use crate::id::{ClusterId, NodeId, TokenId, UploadId};
+use crate::narinfo::{check_content_address, check_system};
 use crate::signature::{KeyName, NixPublicKey, NixSignature};
 use crate::store_path::{StoreDir, StorePath, StorePathHash};
 use crate::time::UtcTime;
 use crate::token::TokenClaims;
+
+pub use error::{ApiError, ErrorName};
 
 /// The most paths in one page of a list.
 pub const PAGE_LIMIT_MAX: u32 = 1_000;
@@ -52,6 +58,10 @@ pub struct StatusResponse {
     pub paths: u64,
     /// Number of distinct NARs.
     pub nars: u64,
+    /// Bytes of all paths' NARs, uncompressed: what the caches hold as their users see it.
+    pub path_bytes: u64,
+    /// Bytes of the distinct NARs, uncompressed.
+    pub nar_bytes: u64,
     /// What is on this node's disk.
     pub store: StoreStatus,
 }
@@ -61,19 +71,18 @@ pub struct StatusResponse {
 pub struct StoreStatus {
     /// Distinct chunks.
     pub chunks: u64,
-    /// Bytes of their frames.
-    pub frame_bytes: u64,
-    /// Bytes of the chunks, uncompressed.
-    pub raw_bytes: u64,
-    /// Bytes on disk, index included.
-    pub disk_bytes: u64,
+    /// Chunks and manifests that are known to be corrupt.
+    pub damaged: u64,
     /// Pack segments.
     pub segments: u64,
+    /// Bytes of the segments, with what a collection could free.
+    pub pack_bytes: u64,
+    /// Bytes on disk: segments and index.
+    pub disk_bytes: u64,
     /// The most bytes it may use, if there is a limit.
     pub quota_bytes: Option<u64>,
-    /// Bytes the disk has left, if that can be found out.
-    #[serde(default)]
-    pub disk_free_bytes: Option<u64>,
+    /// Bytes that may still be put, limited by the disk and the quota.
+    pub free_bytes: u64,
 }
 
 /// A cache, as the API shows it.
@@ -307,15 +316,32 @@ pub struct PathUpload {
     /// The derivation that made it.
     #[serde(default)]
     pub deriver: Option<StorePath>,
-    /// The system it was made on.
-    #[serde(default)]
+    /// The system it was made on: see [`crate::narinfo::check_system`].
+    #[serde(default, deserialize_with = "system")]
     pub system: Option<String>,
-    /// Its content address.
-    #[serde(default)]
+    /// Its content address: see [`crate::narinfo::check_content_address`].
+    #[serde(default, deserialize_with = "content_address")]
     pub ca: Option<String>,
     /// Signatures it has already.
     #[serde(default)]
     pub signatures: Vec<NixSignature>,
+}
+
+/// Both end up as lines of a narinfo, so what Nix could not read there is refused at the door.
+fn system<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.as_deref()
+        .map_or(Ok(()), check_system)
+        .map_err(D::Error::custom)?;
+    Ok(text)
+}
+
+fn content_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.as_deref()
+        .map_or(Ok(()), check_content_address)
+        .map_err(D::Error::custom)?;
+    Ok(text)
 }
 
 /// Body of `POST /api/v1/uploads/{id}/commit`.
@@ -395,125 +421,4 @@ pub struct TokenInfo {
 pub struct TokenList {
     /// The tokens, by id.
     pub tokens: Vec<TokenInfo>,
-}
-
-/// The body of every answer that is not a success.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{error} ({code}): {message}")]
-pub struct ApiError {
-    /// The HTTP status.
-    pub code: u16,
-    /// The name of the error, for programs.
-    pub error: String,
-    /// What happened, to what, and what to do next, for people.
-    pub message: String,
-}
-
-impl ApiError {
-    /// The error of this name, with its status.
-    pub fn new(name: ErrorName, message: impl Into<String>) -> Self {
-        Self {
-            code: name.status(),
-            error: name.as_str().to_owned(),
-            message: message.into(),
-        }
-    }
-
-    /// The error's name, if this version knows it.
-    pub fn name(&self) -> Option<ErrorName> {
-        ErrorName::ALL
-            .into_iter()
-            .find(|name| name.as_str() == self.error)
-    }
-}
-
-macro_rules! error_names {
-    ($($(#[$doc:meta])* $name:ident = $status:literal,)*) => {
-        /// What went wrong, for programs. The names are stable; there may be more of them in time.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        #[non_exhaustive]
-        pub enum ErrorName {
-            $($(#[$doc])* $name,)*
-        }
-
-        impl ErrorName {
-            /// Every name.
-            pub const ALL: [Self; [$($status),*].len()] = [$(Self::$name),*];
-
-            /// The name as it stands in the JSON.
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$name => stringify!($name),)*
-                }
-            }
-
-            /// The HTTP status it comes with.
-            pub const fn status(self) -> u16 {
-                match self {
-                    $(Self::$name => $status,)*
-                }
-            }
-        }
-    };
-}
-
-error_names! {
-    /// No such path, NAR or route; or a cache the caller may not discover.
-    NoSuchObject = 404,
-    /// No such cache, or one the caller may not discover.
-    NoSuchCache = 404,
-    /// No such upload session, or it has ended.
-    NoSuchUpload = 404,
-    /// No such token.
-    NoSuchToken = 404,
-    /// A cache of this name exists.
-    CacheAlreadyExists = 409,
-    /// No token, or one that does not count.
-    Unauthorized = 401,
-    /// The token does not allow this.
-    AccessError = 403,
-    /// The request makes no sense.
-    BadRequest = 400,
-    /// The route exists, but not with this method.
-    MethodNotAllowed = 405,
-    /// Not a cache name.
-    InvalidCacheName = 400,
-    /// Not a store path.
-    InvalidStorePath = 400,
-    /// Not the hash of a store path.
-    InvalidStorePathHash = 400,
-    /// Not a narinfo.
-    InvalidNarInfo = 400,
-    /// The NAR that came has another hash.
-    NarHashMismatch = 422,
-    /// The NAR that came has another size.
-    NarSizeMismatch = 422,
-    /// The upload names a chunk that the node has not.
-    MissingChunk = 409,
-    /// A chunk that came is not what its name says.
-    CorruptChunk = 422,
-    /// The cache lacks paths that the new ones refer to.
-    MissingReferences = 409,
-    /// The cache has this path with another NAR.
-    PathConflict = 409,
-    /// The path is pinned, or others refer to it.
-    PathInUse = 409,
-    /// No such range of the NAR.
-    RangeNotSatisfiable = 416,
-    /// Larger than the node's limits.
-    TooLarge = 413,
-    /// The node's disk or quota is full.
-    StorageFull = 507,
-    /// The node cannot reach a majority now.
-    NoQuorum = 503,
-    /// The node has not started up yet, or is going down.
-    NotReady = 503,
-    /// A fault of the node; its log says more.
-    InternalServerError = 500,
-}
-
-impl fmt::Display for ErrorName {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.as_str())
-    }
 }
