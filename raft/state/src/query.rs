@@ -133,7 +133,10 @@ pub fn live_manifests<T: ReadTables>(
     limit: usize,
 ) -> Access<T, Vec<(NarHash, ManifestHash)>> {
     let rows = nars(tables, after, limit)?;
-    Ok(rows.into_iter().map(|(nar, record)| (nar, record.manifest)).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(nar, record)| (nar, record.manifest))
+        .collect())
 }
 
 /// A token of the registry.

@@ -1,0 +1,20 @@
+//! What the replicated state promises, as a specification.
+//!
+//! Every command goes through [`fixture::World`], which checks every invariant after each apply, and that a refused
+//! command changed nothing.
+
+mod audit;
+mod caches;
+mod check;
+mod cluster;
+mod fixture;
+mod golden;
+mod paths;
+mod properties;
+mod proposals;
+mod publishing;
+mod refusals;
+mod samples;
+mod snapshot;
+mod tables;
+mod tokens;
