@@ -1,1 +1,102 @@
 //! The Tetryx operator tool: push, pull, caches, tokens.
+//!
+//! Arguments are parsed ([`args`]), resolved against the configuration ([`context`]), and handed to the module of the
+//! command, which talks to the server through [`api`] and prints through [`render`].
+//!
+//! # Invariants
+//! - Data is on stdout, talk on stderr; only [`render`] prints, and [`push`]'s progress bars draw.
+//! - Exit code 0: done. 1: refused, or nothing found. 2: wrong use, or failure. A closed pipe is no failure.
+
+mod api;
+mod args;
+mod caches;
+mod clock;
+mod config;
+mod context;
+mod duration;
+mod files;
+mod login;
+mod nix;
+mod paths;
+mod pull;
+mod push;
+mod reference;
+mod render;
+mod status;
+mod tokens;
+mod use_cache;
+
+use std::io;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::Parser as _;
+
+use crate::api::ClientError;
+use crate::args::{Cli, Command};
+use crate::context::Context;
+
+const REFUSED: u8 = 1;
+const FAILED: u8 = 2;
+
+/// Runs the tool with the arguments of the process.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            render::usage(&error);
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(FAILED));
+        }
+    };
+    let context = Context::new(cli.global);
+    match run(&context, cli.command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(REFUSED),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            context.render.talk(&format!("{error:#}"));
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+/// Runs a command to its end; `false` if somebody else said no and has said why.
+fn run(context: &Context, command: Command) -> Result<bool> {
+    // Both rustls providers may be linked in, so neither is chosen by itself. It is set once, before any connection.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
+    runtime.block_on(async {
+        match command {
+            Command::Login(args) => login::run(context, args)?,
+            Command::Use(args) => use_cache::run(context, args).await?,
+            Command::Cache(command) => caches::run(context, command).await?,
+            Command::Push(args) => push::run(context, args).await?,
+            Command::Pull(args) => return pull::run(context, args).await,
+            Command::Path(command) => paths::run(context, command).await?,
+            Command::Token(command) => tokens::run(context, command).await?,
+            Command::MakeToken(args) => tokens::create(context, args).await?,
+            Command::Status => status::run(context).await?,
+        }
+        Ok(true)
+    })
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    match error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<ClientError>())
+    {
+        Some(error) if error.is_refusal() => REFUSED,
+        _ => FAILED,
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

@@ -1,2 +1,7 @@
-//! Entry point.
-fn main() {}
+//! The `tetryx-cli` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tetryx_cli::main()
+}
