@@ -1,6 +1,6 @@
 //! The replicated state machine of Tetryx: commands, refusals, invariants.
 //!
-//! The state is a set of ordered tables ([`tables`]). A [`Command`] is a committed log entry; [`apply`] is the
+//! The state is a set of ordered tables ([`tables`]). A [`Command`] is a committed log entry; [`apply()`] is the
 //! one function that changes the tables; its [`Reply`] says what was done or why nothing was. The crate knows no
 //! Raft: whoever orders the commands may use it, and every replica that applies the same log holds the same bytes.
 //!

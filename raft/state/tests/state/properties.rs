@@ -148,7 +148,7 @@ fn indexed(log: &[Command]) -> impl Iterator<Item = (u64, &Command)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1024, ..ProptestConfig::default() })]
 
     #[test]
     fn any_sequence_of_commands_keeps_every_invariant(log in log(80, 40_000)) {

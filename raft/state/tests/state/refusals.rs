@@ -1,218 +1,21 @@
-//! Every refusal, in the order of precedence, with what it says; then what wins when several fit.
+//! Every refusal, in the order of precedence, with what it says.
 //!
-//! The refusals of proposals (finished, too many open) are in `proposals.rs`.
-
-use std::time::Duration;
+//! Those of proposals (finished, too many open) are in `proposals.rs`, those of sizes in `limits.rs`, and what wins
+//! when several fit in `precedence.rs`.
 
 use tetryx_protocol::cache::{Replication, Retention};
 use tetryx_protocol::store_path::StorePath;
+use tetryx_state::Refusal;
 use tetryx_state::command::{
-    Body, ConfigureCache, CreateCache, DestroyCache, PublishPaths, RegisterToken, RevokeToken, UpsertMember,
+    Body, ConfigureCache, CreateCache, DestroyCache, NewPath, RegisterToken, RevokeToken, UnpinPath,
 };
-use tetryx_state::limits::{LISTED_MAX, Limit, check_limits};
+use tetryx_state::limits::LISTED_MAX;
 use tetryx_state::reply::Difference;
-use tetryx_state::{Command, Refusal, Reply};
 
 use crate::fixture::{
-    World, cache, create_cache, delete, grants, hash, init_cluster, key_name, key_pair, new_path, node,
-    parse, pin, publish, register_token, signature, store_path, store_paths, token, upsert_member,
-    with_content,
+    World, cache, create_cache, delete, hash, init_cluster, new_path, node, parse, pin, publish,
+    register_token, store_path, store_paths, token, upsert_member, with_content,
 };
-
-fn long(limit: Limit) -> String {
-    "x".repeat(too_many(limit))
-}
-
-fn too_many(limit: Limit) -> usize {
-    usize::try_from(limit.bound() + 1).unwrap()
-}
-
-fn over(limit: Limit) -> Refusal {
-    Refusal::OverLimit {
-        limit,
-        found: limit.bound() + 1,
-    }
-}
-
-/// What exceeds each limit by one, and nothing else.
-fn exceeding(limit: Limit) -> Body {
-    let one = |change: &dyn Fn(&mut tetryx_state::command::NewPath)| {
-        let mut path = new_path("hello", &[]);
-        change(&mut path);
-        publish("main", [path]).into()
-    };
-    let numbered = |count: usize| {
-        (0..count)
-            .map(|number| store_path(&format!("p{number}")))
-            .collect::<Vec<StorePath>>()
-    };
-    match limit {
-        Limit::Subject => RegisterToken {
-            subject: long(limit),
-            ..register_token(1)
-        }
-        .into(),
-        Limit::PathsPerCommand => publish("main", vec![new_path("hello", &[]); too_many(limit)]).into(),
-        Limit::ReferencesPerPath => one(&|path| path.references = numbered(too_many(limit))),
-        Limit::ReferencesPerCommand => {
-            let upstream = vec![store_path("glibc"); too_many(limit)];
-            PublishPaths {
-                upstream,
-                ..publish("main", [])
-            }
-            .into()
-        }
-        Limit::SignaturesPerPath => one(&|path| path.signatures = vec![signature("a-1"); too_many(limit)]),
-        Limit::PathAttribute => one(&|path| path.ca = Some(long(limit))),
-        Limit::UpstreamKeyNames => CreateCache {
-            upstream_key_names: vec![key_name("a-1"); too_many(limit)],
-            ..create_cache("new")
-        }
-        .into(),
-        Limit::SealedKey => {
-            let mut create = create_cache("new");
-            create.key_pair.sealed_secret_key = vec![0; too_many(limit)];
-            create.into()
-        }
-        Limit::MissionName => CreateCache {
-            mission: Some(long(limit)),
-            ..create_cache("new")
-        }
-        .into(),
-        Limit::GrantPatterns => {
-            let patterns = (0..too_many(limit)).map(|number| grants(&format!("c{number}-*")).caches);
-            let mut register = register_token(1);
-            register.grants.caches = patterns.flatten().collect();
-            register.into()
-        }
-        Limit::GrantMissions => {
-            let mut register = register_token(1);
-            register.grants.missions = vec!["lander".to_owned(); too_many(limit)];
-            register.into()
-        }
-        Limit::MemberName => UpsertMember {
-            name: long(limit),
-            ..upsert_member(1, "")
-        }
-        .into(),
-        Limit::MemberAddresses => UpsertMember {
-            addresses: vec!["a".to_owned(); too_many(limit)],
-            ..upsert_member(1, "north")
-        }
-        .into(),
-        Limit::MemberAddress => UpsertMember {
-            addresses: vec![long(limit)],
-            ..upsert_member(1, "north")
-        }
-        .into(),
-    }
-}
-
-#[test]
-fn whatever_exceeds_a_limit_by_one_is_refused() {
-    for limit in Limit::ALL {
-        assert_eq!(World::with_cache().refused(exceeding(limit)), over(limit));
-    }
-}
-
-#[test]
-fn the_other_things_under_the_same_limits_are_refused_as_well() {
-    let others: [(Limit, Body); 9] = [
-        (Limit::SealedKey, {
-            let mut init = init_cluster();
-            init.sealed_token_key = vec![0; too_many(Limit::SealedKey)];
-            init.into()
-        }),
-        (
-            Limit::MemberName,
-            UpsertMember {
-                zone: long(Limit::MemberName),
-                ..upsert_member(1, "north")
-            }
-            .into(),
-        ),
-        (Limit::PathAttribute, {
-            let mut path = new_path("hello", &[]);
-            path.system = Some(long(Limit::PathAttribute));
-            publish("main", [path]).into()
-        }),
-        (Limit::MissionName, {
-            let mut register = register_token(1);
-            register.grants.missions = vec![long(Limit::MissionName)];
-            register.into()
-        }),
-        (Limit::ReferencesPerCommand, {
-            let mut path = new_path("hello", &[]);
-            path.references =
-                vec![store_path("glibc"); usize::try_from(Limit::ReferencesPerPath.bound()).unwrap()];
-            let mut paths = vec![path; 8];
-            paths.push(new_path("one-more", &["glibc"]));
-            publish("main", paths).into()
-        }),
-        (
-            Limit::UpstreamKeyNames,
-            ConfigureCache {
-                upstream_key_names: Some(vec![key_name("a-1"); too_many(Limit::UpstreamKeyNames)]),
-                ..ConfigureCache::new(cache("main"))
-            }
-            .into(),
-        ),
-        (Limit::SealedKey, {
-            let mut pair = key_pair(1);
-            pair.sealed_secret_key = vec![0; too_many(Limit::SealedKey)];
-            ConfigureCache {
-                key_pair: Some(pair),
-                ..ConfigureCache::new(cache("main"))
-            }
-            .into()
-        }),
-        (
-            Limit::MissionName,
-            ConfigureCache {
-                mission: Some(Some(long(Limit::MissionName))),
-                ..ConfigureCache::new(cache("main"))
-            }
-            .into(),
-        ),
-        (Limit::SignaturesPerPath, {
-            let mut path = new_path("signed", &[]);
-            path.signatures = vec![signature("new-1")];
-            publish("main", [path]).into()
-        }),
-    ];
-    let mut world = World::with_cache();
-    let mut signed = new_path("signed", &[]);
-    signed.signatures = (0..Limit::SignaturesPerPath.bound())
-        .map(|number| signature(&format!("k{number}")))
-        .collect();
-    world.publish([signed]);
-    for (limit, body) in others {
-        assert_eq!(world.refused(body), over(limit));
-    }
-}
-
-#[test]
-fn a_command_on_behalf_of_a_long_subject_is_refused() {
-    let mut world = World::with_cache();
-    world.by = long(Limit::Subject);
-    let refusal = world.refused(create_cache("new"));
-    assert_eq!(
-        refusal.to_string(),
-        "257 bytes of a subject are more than the 256 allowed; shorten it"
-    );
-}
-
-#[test]
-fn a_proposer_can_ask_for_limits_without_a_state() {
-    let mut world = World::empty();
-    let fine = world.command(create_cache("main"));
-    assert_eq!(check_limits(&fine), Ok(()));
-    let large = Command {
-        by: long(Limit::Subject),
-        ..fine
-    };
-    assert_eq!(check_limits(&large), Err(over(Limit::Subject)));
-}
 
 #[test]
 fn a_member_without_a_name_is_refused() {
@@ -292,7 +95,7 @@ fn nothing_is_done_before_the_cluster_is_initialised() {
         publish("main", []).into(),
         delete("hello").into(),
         pin("hello").into(),
-        tetryx_state::command::UnpinPath {
+        UnpinPath {
             cache: cache("main"),
             path: hash("hello"),
         }
@@ -348,7 +151,7 @@ fn a_cache_that_is_not_there_is_refused_by_every_command_about_it() {
         publish("main", []).into(),
         delete("hello").into(),
         pin("hello").into(),
-        tetryx_state::command::UnpinPath {
+        UnpinPath {
             cache: cache("main"),
             path: hash("hello"),
         }
@@ -428,7 +231,7 @@ fn a_path_that_is_there_with_other_content_is_a_conflict() {
     let other = with_content(hello.clone(), "other");
     let refusal = world.refused(publish("main", [other]));
     assert_eq!(refusal, conflict(Difference::Content));
-    let other = tetryx_state::command::NewPath {
+    let other = NewPath {
         references: Vec::new(),
         ..hello.clone()
     };
@@ -518,7 +321,7 @@ fn a_path_that_is_not_there_is_refused() {
     };
     assert_eq!(world.refused(delete("hello")), refusal);
     assert_eq!(world.refused(pin("hello")), refusal);
-    let unpin = tetryx_state::command::UnpinPath {
+    let unpin = UnpinPath {
         cache: cache("main"),
         path: hash("hello"),
     };
@@ -600,103 +403,4 @@ fn a_token_that_was_never_issued_is_not_revoked() {
         token(1)
     );
     assert_eq!(refusal.to_string(), text);
-}
-
-#[test]
-fn what_is_wrong_with_the_proposal_comes_before_what_is_wrong_with_the_command() {
-    let mut world = World::empty();
-    let mut command = world.command(create_cache("main"));
-    command.by = long(Limit::Subject);
-    command.oldest_open += 1;
-    assert!(matches!(
-        world.apply(&command),
-        Reply::Refused(Refusal::ProposalFinished { .. })
-    ));
-}
-
-#[test]
-fn what_is_wrong_with_the_command_comes_before_what_is_wrong_with_the_cluster() {
-    let mut world = World::empty();
-    assert!(matches!(
-        world.refused(upsert_member(1, "")),
-        Refusal::MemberWithoutName { .. }
-    ));
-    let mut init = init_cluster();
-    init.sealed_token_key = vec![0; too_many(Limit::SealedKey)];
-    assert!(matches!(
-        World::initialised().refused(init),
-        Refusal::OverLimit { .. }
-    ));
-}
-
-#[test]
-fn sizes_come_before_values() {
-    let mut create = create_cache("new");
-    create.retention = Retention::Period { seconds: 0 };
-    create.mission = Some(long(Limit::MissionName));
-    assert!(matches!(
-        World::with_cache().refused(create),
-        Refusal::OverLimit { .. }
-    ));
-    let unnamed = UpsertMember {
-        zone: long(Limit::MemberName),
-        ..upsert_member(1, "")
-    };
-    assert!(matches!(
-        World::with_cache().refused(unnamed),
-        Refusal::OverLimit { .. }
-    ));
-}
-
-#[test]
-fn the_cache_comes_before_the_path() {
-    let batch = [
-        new_path("hello", &["nowhere"]),
-        with_content(new_path("hello", &[]), "other"),
-    ];
-    let refusal = World::initialised().refused(publish("main", batch));
-    assert!(matches!(refusal, Refusal::NoSuchCache { .. }));
-}
-
-#[test]
-fn a_batch_is_checked_against_itself_then_path_by_path_in_the_order_of_the_hashes() {
-    let mut world = World::with_cache();
-    let [first, second] = &store_paths(&["a", "b"])[..] else {
-        panic!("two paths")
-    };
-    let (first, second) = (first.name.as_str(), second.name.as_str());
-    world.publish([new_path(first, &[]), new_path(second, &[])]);
-    let conflict = with_content(new_path(first, &["nowhere"]), "other");
-    let missing = new_path("user", &["nowhere"]);
-    let twice = [
-        with_content(new_path(second, &[]), "one"),
-        with_content(new_path(second, &[]), "two"),
-    ];
-    let all = [vec![missing.clone(), conflict.clone()], twice.to_vec()].concat();
-    assert!(matches!(
-        world.refused(publish("main", all)),
-        Refusal::DuplicatePath { .. }
-    ));
-
-    let both = [with_content(new_path(second, &[]), "one"), conflict];
-    let Refusal::PathConflict { path, what, .. } = world.refused(publish("main", both)) else {
-        panic!("both conflict")
-    };
-    assert_eq!(
-        (path, what),
-        (store_path(first), Difference::Content),
-        "the first, for its content"
-    );
-}
-
-#[test]
-fn a_pin_comes_before_the_referrers() {
-    let mut world = World::with_cache();
-    world.publish([new_path("glibc", &[]), new_path("hello", &["glibc"])]);
-    world.done(pin("glibc"));
-    world.now = world.now.plus(Duration::from_secs(1));
-    assert!(matches!(
-        world.refused(delete("glibc")),
-        Refusal::PathPinned { .. }
-    ));
 }
