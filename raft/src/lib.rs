@@ -1,7 +1,53 @@
 //! openraft under the Tetryx state machine: durable log and state, snapshots, proposals.
+//!
+//! [`Replica`] is one member of the cluster. It is assembled from files ([`DataFiles`]), a way to the other members
+//! ([`transport::Transport`]), a clock and a source of randomness ([`environment`]), and it is the same for a cluster
+//! of one as for one of seven. What the cluster agrees on is the state of `tetryx-state`; a [`StateView`] reads it.
+//!
+//! # Invariants
+//! - A proposal whose reply was given survives the crash of any minority of the voters.
+//! - What a [`StateView`] shows is committed and durable on this node.
+//! - openraft's types stay in this crate, and its formats out of files and messages.
+//!
+//! # Non-goals
+//! - Who may propose what, and who may be a member: the node above decides, and authenticates its peers.
+//! - Choosing voters: `change_voters` does what it is told.
 
+mod appends;
+mod compaction;
+mod data;
 pub mod environment;
+mod error;
+mod io;
+mod log_store;
+mod machine;
+mod network;
+mod profile;
+mod propose;
+mod records;
+mod replica;
+mod rpc;
+mod seeds;
+mod snapshot;
+mod state_store;
+mod status;
+mod tables;
+mod transfers;
 pub mod transport;
+mod types;
+mod view;
+mod wire;
+
+pub use self::compaction::Compaction;
+pub use self::data::{DataFiles, DirectoryFiles};
+pub use self::error::{ProposeError, ReplicaError};
+pub use self::io::Io;
+pub use self::profile::Profile;
+pub use self::propose::Applied;
+pub use self::replica::{Replica, ReplicaConfig};
+pub use self::status::{ReplicaRole, ReplicaStatus};
+pub use self::transport::{NoPeers, RpcClass, Transport, TransportError};
+pub use self::view::StateView;
 
 /// The largest piece of a snapshot that travels in one call, in bytes.
 pub const SNAPSHOT_PIECE_MAX: usize = 256 * 1024;

@@ -34,7 +34,12 @@ pub trait Transport: Send + Sync + Debug {
     ///
     /// # Errors
     /// [`TransportError`] tells whether the request can have been carried out.
-    fn call(&self, to: NodeId, class: RpcClass, body: Bytes) -> BoxFuture<'static, Result<Bytes, TransportError>>;
+    fn call(
+        &self,
+        to: NodeId,
+        class: RpcClass,
+        body: Bytes,
+    ) -> BoxFuture<'static, Result<Bytes, TransportError>>;
 }
 
 /// Why a call brought no answer.
@@ -64,8 +69,16 @@ pub enum TransportError {
 pub struct NoPeers;
 
 impl Transport for NoPeers {
-    fn call(&self, to: NodeId, _class: RpcClass, _body: Bytes) -> BoxFuture<'static, Result<Bytes, TransportError>> {
-        let error = TransportError::Unreachable { node: to, reason: "this node has no peers configured".to_owned() };
+    fn call(
+        &self,
+        to: NodeId,
+        _class: RpcClass,
+        _body: Bytes,
+    ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+        let error = TransportError::Unreachable {
+            node: to,
+            reason: "this node has no peers configured".to_owned(),
+        };
         Box::pin(std::future::ready(Err(error)))
     }
 }

@@ -1,0 +1,277 @@
+//! Proposals: from a command to its reply, wherever the leader is.
+//!
+//! # Invariants
+//! - Every proposal has an id that all its attempts carry, so that the state machine applies it at most once.
+//! - The time of a command is stamped by the node that leads, just before it is appended.
+//! - A caller is told `NoLeader` only if no attempt can ever be applied.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{ClientWriteError, RaftError};
+use parking_lot::Mutex;
+use tetryx_protocol::id::{ClientId, NodeId, ProposalId};
+use tetryx_state::limits::OPEN_PROPOSALS_MAX;
+use tetryx_state::{Body, Command, Reply};
+use tokio::sync::Notify;
+
+use crate::environment::Entropy;
+use crate::error::{ProposeError, ReplicaError};
+use crate::io::within;
+use crate::records::Blob;
+use crate::replica::Replica;
+use crate::transport::TransportError;
+use crate::types::{Proposal, Raft};
+use crate::wire::{Request, Response};
+
+/// A command that was applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// The index of the entry it was applied at. A node that has applied up to here shows its effects.
+    pub index: u64,
+    /// What the state machine says: done, or refused.
+    pub reply: Reply,
+}
+
+/// The serials of a replica's proposals.
+///
+/// Each opening of a replica proposes as a client of its own, so that serials need not be stored.
+#[derive(Debug)]
+pub(crate) struct Proposals {
+    client: ClientId,
+    serials: Mutex<Serials>,
+    closed: Notify,
+}
+
+#[derive(Debug)]
+struct Serials {
+    next: u64,
+    open: BTreeSet<u64>,
+}
+
+impl Serials {
+    fn oldest_open(&self) -> u64 {
+        self.open.first().copied().unwrap_or(self.next)
+    }
+}
+
+impl Proposals {
+    pub(crate) fn new(entropy: &dyn Entropy) -> Self {
+        let mut client = [0; 16];
+        entropy.fill(&mut client);
+        Self {
+            client: ClientId::from_bytes(client),
+            serials: Mutex::new(Serials {
+                next: 1,
+                open: BTreeSet::new(),
+            }),
+            closed: Notify::new(),
+        }
+    }
+
+    /// Opens a proposal; waits while as many are open as the state machine remembers.
+    async fn open(&self) -> OpenProposal<'_> {
+        loop {
+            let closed = self.closed.notified();
+            {
+                let mut serials = self.serials.lock();
+                let serial = serials.next;
+                if serial - serials.oldest_open() < OPEN_PROPOSALS_MAX {
+                    serials.next += 1;
+                    serials.open.insert(serial);
+                    return OpenProposal {
+                        proposals: self,
+                        serial,
+                    };
+                }
+            }
+            closed.await;
+        }
+    }
+}
+
+/// A proposal that may yet be retried.
+#[derive(Debug)]
+struct OpenProposal<'a> {
+    proposals: &'a Proposals,
+    serial: u64,
+}
+
+impl OpenProposal<'_> {
+    fn id(&self) -> ProposalId {
+        ProposalId {
+            client: self.proposals.client,
+            serial: self.serial,
+        }
+    }
+
+    fn oldest_open(&self) -> u64 {
+        self.proposals.serials.lock().oldest_open()
+    }
+}
+
+impl Drop for OpenProposal<'_> {
+    fn drop(&mut self) {
+        self.proposals.serials.lock().open.remove(&self.serial);
+        self.proposals.closed.notify_waiters();
+    }
+}
+
+/// What came of one attempt.
+#[derive(Debug)]
+enum Attempt {
+    Applied(Applied),
+    /// It was not appended; this node may lead.
+    NotAppended(Option<NodeId>),
+    /// It may be applied, now or later.
+    InDoubt,
+    /// This replica cannot go on.
+    Stopped(ReplicaError),
+}
+
+impl Replica {
+    /// Has a command applied, and returns the state machine's reply to it. `by` is who asks, for the audit.
+    ///
+    /// The command is proposed by the leader, wherever it is, and retried under the same id while the outcome is
+    /// unknown. On a node that does not lead, the effects may not be visible yet when this returns: see
+    /// [`Replica::wait_applied`]. A caller that drops the future does not undo the proposal.
+    ///
+    /// # Errors
+    /// [`ProposeError`] says whether the command may have been applied. A refusal is no error.
+    pub async fn propose(&self, by: &str, body: Body) -> Result<Applied, ProposeError> {
+        let waited = self.profile().propose();
+        let in_doubt = AtomicBool::new(false);
+        let serial = AtomicSerial::default();
+        let attempts = async {
+            let open = self.proposals().open().await;
+            serial.set(open.id());
+            self.attempt_until_answered(&open, by, body, &in_doubt).await
+        };
+        match within(waited, attempts).await {
+            Some(answer) => answer.map_err(ProposeError::Replica),
+            None if in_doubt.load(Ordering::Relaxed) => Err(ProposeError::Unknown {
+                proposal: serial.get(),
+                waited,
+            }),
+            None => Err(ProposeError::NoLeader { waited }),
+        }
+    }
+
+    async fn attempt_until_answered(
+        &self,
+        open: &OpenProposal<'_>,
+        by: &str,
+        body: Body,
+        in_doubt: &AtomicBool,
+    ) -> Result<Applied, ReplicaError> {
+        let mut command = Command {
+            proposal: open.id(),
+            oldest_open: 0,
+            proposed_at: self.clock().utc(),
+            by: by.to_owned(),
+            body,
+        };
+        let mut metrics = self.raft().metrics();
+        let mut hint = None;
+        loop {
+            let known = metrics.borrow_and_update().current_leader.map(|id| id.0);
+            let asked = hint.take().or(known);
+            if let Some(leader) = asked {
+                command.oldest_open = open.oldest_open();
+                command.proposed_at = self.clock().utc();
+                let was_in_doubt = in_doubt.swap(true, Ordering::Relaxed);
+                match self.attempt(leader, &command).await {
+                    Attempt::Applied(applied) => return Ok(applied),
+                    Attempt::NotAppended(leader) => {
+                        in_doubt.store(was_in_doubt, Ordering::Relaxed);
+                        hint = leader;
+                    }
+                    Attempt::InDoubt => {}
+                    Attempt::Stopped(error) => return Err(error),
+                }
+            }
+            if hint.is_none() || hint == asked {
+                // Nothing new to try: wait for another leader, or for the same one to recover.
+                hint = None;
+                if let Some(Err(_)) = within(self.profile().heartbeat(), metrics.changed()).await {
+                    return Err(self.why_stopped());
+                }
+            }
+        }
+    }
+
+    async fn attempt(&self, leader: NodeId, command: &Command) -> Attempt {
+        if leader == self.id() {
+            return write(self.raft(), command)
+                .await
+                .unwrap_or_else(|_| Attempt::Stopped(self.why_stopped()));
+        }
+        let request = Request::Propose {
+            command: Blob(command.encode().into()),
+        };
+        let answer = self.transport().call(leader, request.class(), request.encode());
+        match within(self.profile().forward(), answer).await {
+            Some(Ok(bytes)) => match Response::decode(&bytes) {
+                Ok(Response::Proposed { index, reply }) => Attempt::Applied(Applied { index, reply }),
+                Ok(Response::NotLeader { leader }) => Attempt::NotAppended(leader),
+                Ok(Response::Failed { reason }) => {
+                    tracing::debug!(%leader, reason, "a forwarded proposal was not taken");
+                    Attempt::NotAppended(None)
+                }
+                Ok(_) | Err(_) => Attempt::InDoubt,
+            },
+            Some(Err(TransportError::Unreachable { .. })) => Attempt::NotAppended(None),
+            Some(Err(_)) | None => Attempt::InDoubt,
+        }
+    }
+
+    /// Proposes a command that another node has forwarded.
+    pub(crate) async fn propose_forwarded(&self, command: &[u8]) -> Result<Response, ReplicaError> {
+        let mut command = Command::decode(command).map_err(|error| ReplicaError::BadRequest {
+            reason: error.to_string(),
+        })?;
+        command.proposed_at = self.clock().utc();
+        match write(self.raft(), &command).await {
+            Ok(Attempt::Applied(Applied { index, reply })) => Ok(Response::Proposed { index, reply }),
+            Ok(Attempt::NotAppended(leader)) => Ok(Response::NotLeader { leader }),
+            Ok(Attempt::InDoubt) | Err(InDoubt) => Ok(Response::InDoubt { leader: None }),
+            Ok(Attempt::Stopped(error)) => Err(error),
+        }
+    }
+}
+
+/// openraft stopped while the proposal was under way.
+struct InDoubt;
+
+async fn write(raft: &Raft, command: &Command) -> Result<Attempt, InDoubt> {
+    let leader = |id: Option<crate::types::RaftId>| id.map(|id| id.0);
+    match raft.client_write(Proposal(Bytes::from(command.encode()))).await {
+        Ok(written) => Ok(written.data.0.map_or(Attempt::InDoubt, |reply| {
+            Attempt::Applied(Applied {
+                index: written.log_id.index,
+                reply,
+            })
+        })),
+        Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
+            Ok(Attempt::NotAppended(leader(forward.leader_id)))
+        }
+        Err(RaftError::APIError(_)) => Ok(Attempt::InDoubt),
+        Err(RaftError::Fatal(_)) => Err(InDoubt),
+    }
+}
+
+/// The id of a proposal, known once it is open.
+#[derive(Debug, Default)]
+struct AtomicSerial(Mutex<ProposalId>);
+
+impl AtomicSerial {
+    fn set(&self, id: ProposalId) {
+        *self.0.lock() = id;
+    }
+
+    fn get(&self) -> ProposalId {
+        *self.0.lock()
+    }
+}

@@ -1,0 +1,258 @@
+//! The durable state: the tables of `tetryx-state`, and up to which entry they are applied.
+//!
+//! In redb, beside the tables of the state:
+//!
+//! | table | key → value |
+//! |---|---|
+//! | `replica-1` | `"applied"` → sealed log id (`TXAP`); `"members"` → sealed membership (`TXMB`) |
+//!
+//! # Invariants
+//! - The rows, the applied index and the membership change together, in one durable transaction per batch.
+//! - What [`LatestView`] shows is durable.
+
+use std::sync::Arc;
+
+use openraft::EntryPayload;
+use parking_lot::Mutex;
+use redb::{ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use tetryx_state::tables::{Table, Tables};
+use tetryx_state::{Command, CommandError, StateError};
+use tokio::sync::watch;
+
+use crate::data::{DataBase, DataFiles};
+use crate::error::ReplicaError;
+use crate::log_store::InUse;
+use crate::records::{self, LogIdRecord, StoredMembershipRecord};
+use crate::snapshot::{SnapshotFile, SnapshotRow};
+use crate::tables::WriteTables;
+use crate::types::{Answer, Entry, LogId, SnapshotMeta, StoredMembership};
+use crate::view::{LatestView, StateView, definition};
+
+const REPLICA: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("replica-1");
+const APPLIED_KEY: &str = "applied";
+const MEMBERS_KEY: &str = "members";
+const APPLIED_KIND: [u8; 4] = *b"TXAP";
+const MEMBERS_KIND: [u8; 4] = *b"TXMB";
+const SCHEMA: u16 = 1;
+
+const OPENING: &str = "opening the replicated state";
+const APPLYING: &str = "applying to the replicated state";
+const INSTALLING: &str = "installing a snapshot";
+
+/// Up to where the state is applied, and the last membership among it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Applied {
+    pub(crate) log_id: Option<LogId>,
+    pub(crate) membership: StoredMembership,
+}
+
+impl Applied {
+    pub(crate) fn index(&self) -> u64 {
+        self.log_id.map_or(0, |id| id.index)
+    }
+}
+
+/// The state of one replica.
+#[derive(Debug)]
+pub(crate) struct StateStore {
+    database: DataBase,
+    applied: Mutex<Applied>,
+    latest: Arc<LatestView>,
+    progress: watch::Sender<u64>,
+    _in_use: InUse,
+}
+
+impl StateStore {
+    /// Opens the state. `latest` and `progress` are kept up to date from now on.
+    pub(crate) fn open(
+        files: &dyn DataFiles,
+        latest: Arc<LatestView>,
+        progress: watch::Sender<u64>,
+        in_use: InUse,
+    ) -> Result<Self, ReplicaError> {
+        let database = DataBase::open_state(files)?;
+        create_tables(&database)?;
+        let read = database
+            .redb
+            .begin_read()
+            .map_err(ReplicaError::storage(OPENING))?;
+        let applied = read_applied(&read)?;
+        let store = Self {
+            database,
+            applied: Mutex::new(Applied::default()),
+            latest,
+            progress,
+            _in_use: in_use,
+        };
+        store.publish(applied)?;
+        Ok(store)
+    }
+
+    pub(crate) fn applied(&self) -> Applied {
+        self.applied.lock().clone()
+    }
+
+    /// What is applied, and a view of exactly that.
+    pub(crate) fn applied_view(&self) -> Result<(Applied, StateView), ReplicaError> {
+        let applied = self.applied.lock();
+        let view = self.latest.get().ok_or(ReplicaError::Stopped)?;
+        Ok((applied.clone(), view))
+    }
+
+    /// Applies entries that follow the last applied one. When it returns they are durable and visible.
+    ///
+    /// # Errors
+    /// Nothing of the batch is applied, and the replica must stop: a later entry may depend on this one.
+    pub(crate) fn apply(&self, entries: &[Entry]) -> Result<Vec<Answer>, ReplicaError> {
+        let mut applied = self.applied();
+        let transaction = self
+            .database
+            .begin_write()
+            .map_err(ReplicaError::storage(APPLYING))?;
+        let mut answers = Vec::with_capacity(entries.len());
+        {
+            let mut tables = WriteTables::open(&transaction)?;
+            for entry in entries {
+                answers.push(apply_entry(&mut tables, entry, &mut applied)?);
+            }
+        }
+        write_applied(&transaction, &applied)?;
+        transaction.commit().map_err(ReplicaError::storage(APPLYING))?;
+        self.publish(applied)?;
+        Ok(answers)
+    }
+
+    /// Replaces the whole state by a snapshot, as one transaction.
+    pub(crate) fn install(&self, meta: &SnapshotMeta, snapshot: &SnapshotFile) -> Result<(), ReplicaError> {
+        let transaction = self
+            .database
+            .begin_write()
+            .map_err(ReplicaError::storage(INSTALLING))?;
+        for table in Table::ALL {
+            transaction
+                .delete_table(definition(table))
+                .map_err(ReplicaError::storage(INSTALLING))?;
+        }
+        {
+            let mut tables = WriteTables::open(&transaction)?;
+            for row in snapshot.rows() {
+                let SnapshotRow { table, key, value } = row?;
+                tables.put(table, &key, &value)?;
+            }
+        }
+        let applied = Applied {
+            log_id: meta.last_log_id,
+            membership: meta.last_membership.clone(),
+        };
+        write_applied(&transaction, &applied)?;
+        transaction.commit().map_err(ReplicaError::storage(INSTALLING))?;
+        self.publish(applied)
+    }
+
+    /// Shows what the last commit made durable.
+    fn publish(&self, applied: Applied) -> Result<(), ReplicaError> {
+        let index = applied.index();
+        let read = self
+            .database
+            .redb
+            .begin_read()
+            .map_err(ReplicaError::storage(APPLYING))?;
+        {
+            let mut current = self.applied.lock();
+            *current = applied;
+            self.latest.replace(StateView::new(read, index));
+        }
+        self.progress.send_replace(index);
+        Ok(())
+    }
+}
+
+fn apply_entry(
+    tables: &mut WriteTables<'_>,
+    entry: &Entry,
+    applied: &mut Applied,
+) -> Result<Answer, ReplicaError> {
+    let index = entry.log_id.index;
+    applied.log_id = Some(entry.log_id);
+    match &entry.payload {
+        EntryPayload::Blank => Ok(Answer(None)),
+        EntryPayload::Membership(membership) => {
+            applied.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
+            Ok(Answer(None))
+        }
+        EntryPayload::Normal(proposal) => {
+            let what = || format!("entry {index} of the log");
+            let command = Command::decode(&proposal.0).map_err(|error| match error {
+                CommandError::NeedsUpgrade(_) => ReplicaError::NeedsUpgrade { what: what() },
+                other => ReplicaError::damaged(what(), other),
+            })?;
+            let reply = tetryx_state::apply(tables, index, &command).map_err(|error| match error {
+                StateError::Tables(error) => error,
+                other => ReplicaError::damaged("the replicated state", other),
+            })?;
+            Ok(Answer(Some(reply)))
+        }
+    }
+}
+
+fn create_tables(database: &DataBase) -> Result<(), ReplicaError> {
+    let read = database
+        .redb
+        .begin_read()
+        .map_err(ReplicaError::storage(OPENING))?;
+    let tables = read
+        .list_tables()
+        .map_err(ReplicaError::storage(OPENING))?
+        .count();
+    if tables == Table::ALL.len() + 1 {
+        return Ok(());
+    }
+    let transaction = database.begin_write().map_err(ReplicaError::storage(OPENING))?;
+    WriteTables::open(&transaction)?;
+    transaction
+        .open_table(REPLICA)
+        .map_err(ReplicaError::storage(OPENING))?;
+    transaction.commit().map_err(ReplicaError::storage(OPENING))
+}
+
+fn read_applied(read: &ReadTransaction) -> Result<Applied, ReplicaError> {
+    let table = read.open_table(REPLICA).map_err(ReplicaError::storage(OPENING))?;
+    let mut applied = Applied::default();
+    if let Some(bytes) = table.get(APPLIED_KEY).map_err(ReplicaError::storage(OPENING))? {
+        let record = records::open::<LogIdRecord>(APPLIED_KIND, SCHEMA, "the applied index", bytes.value())?;
+        applied.log_id = Some(record.into());
+    }
+    if let Some(bytes) = table.get(MEMBERS_KEY).map_err(ReplicaError::storage(OPENING))? {
+        let record =
+            records::open::<StoredMembershipRecord>(MEMBERS_KIND, SCHEMA, "the membership", bytes.value())?;
+        applied.membership = record.try_into()?;
+    }
+    Ok(applied)
+}
+
+fn write_applied(transaction: &WriteTransaction, applied: &Applied) -> Result<(), ReplicaError> {
+    let mut table = transaction
+        .open_table(REPLICA)
+        .map_err(ReplicaError::storage(APPLYING))?;
+    if let Some(log_id) = &applied.log_id {
+        let sealed = records::seal(APPLIED_KIND, SCHEMA, &LogIdRecord::from(log_id));
+        table
+            .insert(APPLIED_KEY, sealed.as_slice())
+            .map_err(ReplicaError::storage(APPLYING))?;
+    }
+    let sealed = records::seal(
+        MEMBERS_KIND,
+        SCHEMA,
+        &StoredMembershipRecord::from(&applied.membership),
+    );
+    let unchanged = table
+        .get(MEMBERS_KEY)
+        .map_err(ReplicaError::storage(APPLYING))?
+        .is_some_and(|old| old.value() == sealed);
+    if !unchanged {
+        table
+            .insert(MEMBERS_KEY, sealed.as_slice())
+            .map_err(ReplicaError::storage(APPLYING))?;
+    }
+    Ok(())
+}
