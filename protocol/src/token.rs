@@ -192,12 +192,12 @@ impl TokenVerifier {
         if token.len() > TOKEN_LEN_MAX {
             return Err(malformed("it has more than 16 KiB"));
         }
-        let (signed, signature) = token
-            .rsplit_once('.')
-            .ok_or_else(|| malformed("expected three parts"))?;
-        let (header, claims) = signed
-            .split_once('.')
-            .ok_or_else(|| malformed("expected three parts"))?;
+        let three = || malformed("expected three parts with dots between them");
+        let (signed, signature) = token.rsplit_once('.').ok_or_else(three)?;
+        let (header, claims) = signed.split_once('.').ok_or_else(three)?;
+        if claims.contains('.') {
+            return Err(three());
+        }
         let header = decode(header).ok_or_else(|| malformed("its header is not base64url"))?;
         let header: Header = serde_json::from_slice(&header)
             .map_err(|_| malformed("its header is not a JSON object with an alg"))?;
