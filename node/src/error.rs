@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use tetryx_state::{Refusal, StateError};
+use tetryx_store::StoreError;
 use thiserror::Error as ThisError;
 
 use crate::config::ConfigError;
@@ -44,7 +45,7 @@ pub enum NodeError {
     #[error("this replica holds no cluster yet; start it with tetryx-node run")]
     NoCluster,
     #[error("the chunk store failed")]
-    Store(#[from] tetryx_store::StoreError),
+    Store(#[source] Box<StoreError>),
     #[error("a task of the node ended without a result")]
     Task(#[from] tokio::task::JoinError),
 }
@@ -52,6 +53,12 @@ pub enum NodeError {
 impl NodeError {
     pub(crate) fn file(action: &'static str, path: &Path, source: io::Error) -> Self {
         Self::File { action, path: path.to_owned(), source }
+    }
+}
+
+impl From<StoreError> for NodeError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Box::new(error))
     }
 }
 

@@ -15,7 +15,7 @@ use tetryx_protocol::token::TokenSigner;
 use tetryx_raft::Replica;
 use tetryx_raft::environment::Entropy;
 use tetryx_state::command::{InitCluster, Role, UpsertMember};
-use tetryx_state::query;
+use tetryx_state::{Refusal, query};
 
 use crate::secrets::{self, ClusterSecret, TOKEN_KEY};
 use crate::{Node, NodeError, config, files};
@@ -69,7 +69,12 @@ pub async fn found_cluster(
         sealed_token_key: secret.seal(&seed, TOKEN_KEY, entropy),
     };
     let applied = replica.propose(BY_NODE, init.into()).await?;
-    applied.reply.into_result()?;
+    match applied.reply.into_result() {
+        // It was in the log already, from a start that was cut off before it was applied.
+        Ok(_) | Err(Refusal::AlreadyInitialised { .. }) => {}
+        Err(refusal) => return Err(refusal.into()),
+    }
+    replica.wait_applied(applied.index).await?;
     Ok(())
 }
 

@@ -19,6 +19,8 @@ pub mod open;
 pub mod places;
 pub mod secrets;
 mod substituter;
+#[cfg(test)]
+mod testing;
 mod uploads;
 
 pub use self::collect::CollectSummary;

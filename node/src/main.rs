@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use tetryx_node::config::{self, Config, LogFormat, Zone};
+use tetryx_node::config::{self, Config, LogFormat, Size, Zone};
 use tetryx_node::http::listener::Listener;
 use tetryx_node::http::router::router;
 use tetryx_node::places::{self, DataDir};
@@ -108,9 +108,18 @@ async fn run(options: Options) -> anyhow::Result<()> {
     );
 
     node.start_tasks();
-    let serving = listener.serve(&node, router(node.clone()), signals.next());
-    serving.await;
+    let mut failure = None;
+    let stop = async {
+        tokio::select! {
+            () = signals.next() => {}
+            error = node.replica().fatal() => failure = Some(error),
+        }
+    };
+    listener.serve(&node, router(node.clone()), stop).await;
     node.shutdown().await?;
+    if let Some(error) = failure {
+        return Err(NodeError::Replica(error).into());
+    }
     tracing::info!("stopped");
     Ok(())
 }
@@ -121,9 +130,15 @@ async fn collect(options: Options) -> anyhow::Result<()> {
     start_logging(&setup.config)?;
     let data_dir = setup.claim_data_dir()?;
     let node = open::open(setup.config.clone(), &data_dir).await?;
-    let report = node.collect_once().await?;
+    let summary = node.collect_once().await?;
     node.shutdown().await?;
-    say(&format!("{report}\n"))
+    say(&format!(
+        "freed {}: {} chunks and {} NARs removed, {} abandoned uploads dropped\n",
+        Size::new(summary.bytes_freed),
+        summary.chunks_removed,
+        summary.manifests_removed,
+        summary.uploads_dropped
+    ))
 }
 
 fn check_config(options: &Options) -> anyhow::Result<()> {

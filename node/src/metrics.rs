@@ -11,7 +11,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 /// The counters of one node.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Metrics {
     requests: Family<RequestLabels, Counter>,
     request_seconds: Family<RouteLabels, Histogram, fn() -> Histogram>,
@@ -67,11 +67,20 @@ impl Method {
 }
 
 impl Metrics {
-    /// The counters, and a registry that shows them.
+    /// All at zero.
     pub(crate) fn new() -> Self {
         Self {
+            requests: Family::default(),
             request_seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.0005, 4.0, 9))),
-            ..Self::default()
+            connections: Gauge::default(),
+            nar_bytes_sent: Counter::default(),
+            upload_bytes_received: Counter::default(),
+            upload_chunks_received: Counter::default(),
+            upload_chunks_present: Counter::default(),
+            paths_published: Counter::default(),
+            collections: Counter::default(),
+            collected_bytes: Counter::default(),
+            last_collection: Gauge::default(),
         }
     }
 

@@ -286,7 +286,7 @@ impl Node {
         self.inner.tasks.wait().await;
         let store = Arc::clone(self.store());
         tokio::task::spawn_blocking(move || store.flush()).await??;
-        self.replica().shutdown().await?;
+        self.replica().shutdown().await;
         Ok(())
     }
 }

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use tetryx_raft::environment::{Clock, Entropy};
-use tetryx_raft::transport::NoPeers;
-use tetryx_raft::{DirectoryFiles, Profile, Replica, ReplicaConfig};
+use tetryx_raft::{Compaction, DirectoryFiles, Io, NoPeers, Profile, Replica, ReplicaConfig};
 use tetryx_store::disk::RealDisk;
 use tetryx_store::{ChunkStore, StoreConfig};
 
@@ -28,7 +27,13 @@ pub async fn open(config: Config, data_dir: &DataDir) -> Result<Node, NodeError>
     let replica = open_replica(&config, data_dir, &node_key, Arc::clone(&clock), Arc::clone(&entropy)).await?;
     first_start::found_cluster(&replica, &cluster_secret, entropy.as_ref()).await?;
     let node = Node::assemble(Parts { config, clock, entropy, replica, store, node_key, cluster_secret })?;
-    first_start::introduce(&node).await?;
+    match first_start::introduce(&node).await {
+        // A member that is cut off serves what it has; the cluster hears of a new name at the next start.
+        Err(NodeError::Propose(error)) => {
+            tracing::warn!(%error, "cannot tell the cluster this node's name and zone now");
+        }
+        introduced => introduced?,
+    }
     Ok(node)
 }
 
@@ -47,7 +52,7 @@ async fn open_store(config: &Config, data_dir: &DataDir) -> Result<Arc<ChunkStor
 pub fn store_config(config: &Config) -> StoreConfig {
     StoreConfig {
         segment_bytes: config.store.segment_size.bytes(),
-        index_cache_bytes: config.store.index_cache.as_usize(),
+        index_cache_bytes: config.store.index_cache.bytes(),
         quota: config.store.quota.map(|quota| quota.bytes()),
     }
 }
@@ -60,15 +65,17 @@ async fn open_replica(
     entropy: Arc<dyn Entropy>,
 ) -> Result<Replica, NodeError> {
     let path = data_dir.raft();
-    let data = DirectoryFiles::new(&path).map_err(|source| NodeError::file("opening", &path, source))?;
+    let files = DirectoryFiles::new(&path).map_err(|source| NodeError::file("opening", &path, source))?;
     let replica = Replica::open(ReplicaConfig {
         node_id: node_key.node_id(),
-        data: Arc::new(data),
+        files: Arc::new(files),
+        io: Io::Pool,
         profile: match config.raft.profile {
             RaftProfile::Lan => Profile::Lan,
             RaftProfile::Wan => Profile::Wan,
             RaftProfile::Geo => Profile::Geo,
         },
+        compaction: Compaction::default(),
         clock,
         entropy,
         transport: Arc::new(NoPeers),

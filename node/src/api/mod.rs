@@ -38,3 +38,6 @@ pub(crate) fn routes() -> Router<Node> {
 fn changed(index: u64, status: StatusCode, body: impl IntoResponse) -> Response {
     (status, [(INDEX_HEADER.clone(), HeaderValue::from(index))], body).into_response()
 }
+
+#[cfg(test)]
+mod tests;

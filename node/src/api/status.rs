@@ -51,7 +51,7 @@ pub(super) async fn status(State(node): State<Node>, caller: Caller) -> Result<A
         leader: replica.leader,
         term: replica.term,
         applied_index: node.replica().applied_index(),
-        voters: replica.voters,
+        voters: replica.voters.into_iter().collect(),
         uptime_seconds: node.uptime().as_secs(),
         quorum,
         caches: counts.caches,

@@ -9,7 +9,7 @@ use std::error::Error;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::header::{HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use tetryx_protocol::api::{ApiError, ErrorName};
 use tetryx_raft::{ProposeError, ReplicaError};
 use tetryx_state::{Refusal, StateError};
@@ -23,14 +23,14 @@ pub struct HttpError {
     status: StatusCode,
     name: ErrorName,
     message: String,
-    headers: HeaderMap,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl HttpError {
     /// An error with the status that belongs to its name. The message says what, why, and what to do next.
     pub fn new(name: ErrorName, message: impl Into<String>) -> Self {
         let status = StatusCode::from_u16(name.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, name, message: message.into(), headers: HeaderMap::new() }
+        Self { status, name, message: message.into(), headers: Vec::new() }
     }
 
     /// The same error under another status, where HTTP knows a better one than the name's (405, 408, 416, 431).
@@ -43,7 +43,7 @@ impl HttpError {
     /// The same error with one more header (`Allow`, `Content-Range`, ...).
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.insert(name, value);
+        self.headers.push((name, value));
         self
     }
 
@@ -88,8 +88,9 @@ impl HttpError {
 impl IntoResponse for HttpError {
     fn into_response(self) -> Response {
         let body = ApiError { code: self.status.as_u16(), ..ApiError::new(self.name, self.message) };
-        let mut response = (self.status, self.headers, Json(body)).into_response();
+        let mut response = (self.status, Json(body)).into_response();
         let headers = response.headers_mut();
+        headers.extend(self.headers);
         match self.status {
             StatusCode::UNAUTHORIZED => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tetryx\""));
@@ -109,7 +110,7 @@ impl From<NodeError> for HttpError {
         match error {
             NodeError::Refused(refusal) => refusal.into(),
             NodeError::Propose(error) => error.into(),
-            NodeError::Store(error) => error.into(),
+            NodeError::Store(error) => (*error).into(),
             error => Self::internal(&error),
         }
     }

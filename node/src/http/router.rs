@@ -4,35 +4,41 @@ use std::any::Any;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use tetryx_protocol::api::ErrorName;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::timeout::RequestBodyTimeoutLayer;
+use tower_http::timeout::TimeoutBody;
 
 use crate::Node;
 use crate::http::error::HttpError;
 
 /// The whole service of a node: also what tests drive without a socket.
 pub fn router(node: Node) -> Router {
-    // An upload takes as long as the client's link; everything else answers in time or not at all.
-    let timed = Router::new()
-        .merge(crate::api::routes())
-        .merge(crate::substituter::routes())
-        .route_layer(middleware::from_fn_with_state(node.clone(), answer_in_time));
+    let prompt = Router::new().merge(crate::api::routes()).merge(crate::substituter::routes());
+    wrap(node, prompt, crate::uploads::routes())
+}
+
+/// Puts everything around the routes that all of them need. An upload takes as long as the client's link; everything
+/// else is `prompt`: it begins its answer in time or not at all.
+fn wrap(node: Node, prompt: Router<Node>, uploads: Router<Node>) -> Router {
     let config = node.config();
-    Router::new()
-        .merge(timed)
-        .merge(crate::uploads::routes())
+    let json_body_max = config.limits.json_body_max.as_usize();
+    let body_idle_timeout = config.http.body_idle_timeout;
+    prompt
+        .route_layer(middleware::from_fn_with_state(node.clone(), answer_in_time))
+        .merge(uploads)
         .fallback(async || HttpError::not_found())
         .method_not_allowed_fallback(async |request: Request| {
             HttpError::new(ErrorName::MethodNotAllowed, format!("this route does not take {}", request.method()))
         })
-        .layer(DefaultBodyLimit::max(config.limits.json_body_max.as_usize()))
-        .layer(RequestBodyTimeoutLayer::new(config.http.body_idle_timeout))
-        .layer(middleware::map_request(|request: Request| async { request.map(axum::body::Body::new) }))
+        .layer(DefaultBodyLimit::max(json_body_max))
+        .layer(middleware::map_request(move |request: Request| async move {
+            request.map(|body| Body::new(TimeoutBody::new(body_idle_timeout, body)))
+        }))
         .layer(middleware::from_fn_with_state(node.clone(), limit_head))
         .layer(CatchPanicLayer::custom(explain_panic))
         .layer(middleware::from_fn_with_state(node.clone(), observe))
@@ -101,3 +107,6 @@ async fn observe(State(node): State<Node>, request: Request, next: Next) -> Resp
     tracing::debug!(%method, path, status = status.as_u16(), seconds, "answered");
     response
 }
+
+#[cfg(test)]
+mod tests;

@@ -111,3 +111,6 @@ fn check_times(claims: &TokenClaims, now: UtcTime) -> Result<(), HttpError> {
 fn refuse(error: &TokenError) -> HttpError {
     HttpError::new(ErrorName::Unauthorized, error.to_string())
 }
+
+#[cfg(test)]
+mod tests;
