@@ -265,3 +265,21 @@ impl fmt::Debug for FrameOpener {
         formatter.debug_struct("FrameOpener").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_frame_makes_the_opener_hold_more_than_one_largest_chunk() {
+        let mut opener = FrameOpener::new();
+        let capacity = opener.raw.capacity();
+        // Twice the largest chunk, with a header that says the largest: single segment, four bytes of content size.
+        let mut lying = zstd::bulk::compress(&vec![0; 2 * CHUNK_MAX], ZSTD_LEVEL).expect("zeros compress");
+        assert_eq!(lying[4], 0xa0);
+        lying[5..9].copy_from_slice(&(CHUNK_MAX as u32).to_le_bytes());
+        let opened = opener.open(&lying, ChunkHash::of(&vec![0; CHUNK_MAX]), CHUNK_MAX as u32);
+        assert!(matches!(opened, Err(FrameError::Damaged { .. })));
+        assert_eq!(opener.raw.capacity(), capacity);
+    }
+}
