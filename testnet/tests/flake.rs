@@ -25,5 +25,8 @@ fn every_flake_output_and_the_nixos_module_evaluate() {
     assert_eq!(flake["checks"]["tests"], "tetryx-tests");
     assert_eq!(flake["ports"], serde_json::json!([8080]));
     let start = flake["start"].as_str().expect("ExecStart is text");
-    assert!(start.contains("/bin/tetryx-node run --config /etc/node.toml-"), "{start}");
+    assert!(
+        start.contains("/bin/tetryx-node run --config /etc/node.toml-"),
+        "{start}"
+    );
 }

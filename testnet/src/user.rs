@@ -1,0 +1,120 @@
+//! Somebody with a home folder, Nix and `tetryx-cli`.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use tempfile::TempDir;
+
+use crate::process::{Finished, Running};
+use crate::store::PrivateStore;
+use crate::{binaries, folders};
+
+/// A user of this machine: own home, own configuration, own caches; a Nix store that may be shared with others.
+#[derive(Debug)]
+pub struct User {
+    home: TempDir,
+    store: Arc<PrivateStore>,
+}
+
+impl User {
+    /// A user with an empty home.
+    ///
+    /// # Errors
+    /// When the home cannot be made.
+    pub fn new(store: Arc<PrivateStore>) -> Result<Self> {
+        let home = folders::temporary("home-")?;
+        for folder in [".cache", ".config", ".local/share", ".local/state"] {
+            fs::create_dir_all(home.path().join(folder)).context("cannot furnish a home")?;
+        }
+        Ok(Self { home, store })
+    }
+
+    /// The home folder.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// The user's local Nix store.
+    pub fn store(&self) -> &PrivateStore {
+        &self.store
+    }
+
+    /// A folder of that name in the home, for another Nix store.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    /// Any program, run by this user.
+    pub fn command(&self, program: impl AsRef<Path>) -> Command {
+        self.store.command(program, self.home.path())
+    }
+
+    /// Runs `nix` to its end.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn nix(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<Finished> {
+        let mut command = self.command("nix");
+        command.args(args);
+        Finished::run(command)
+    }
+
+    /// Runs `nix-store` to its end.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn nix_store(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<Finished> {
+        let mut command = self.command("nix-store");
+        command.args(args);
+        Finished::run(command)
+    }
+
+    /// Runs `tetryx-cli` to its end.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn cli(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<Finished> {
+        let mut command = self.command(binaries::cli()?);
+        command.args(args);
+        Finished::run(command)
+    }
+
+    /// Starts `tetryx-cli` and does not wait for it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_cli(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<Running> {
+        let mut command = self.command(binaries::cli()?);
+        command.args(args);
+        Running::start(command)
+    }
+
+    /// The paths that `path` needs, itself included, as the user's Nix database has them.
+    ///
+    /// # Errors
+    /// When the path is not valid.
+    pub fn closure(&self, path: &str) -> Result<Vec<String>> {
+        Ok(self
+            .nix_store(["-qR", path])?
+            .ok()?
+            .lines()
+            .map(str::to_owned)
+            .collect())
+    }
+
+    /// The NAR of a path in the store that `store` names, as `nix-store --store` takes it; the local one if empty.
+    ///
+    /// # Errors
+    /// When Nix cannot make it.
+    pub fn nar_hash(&self, store: &str, path: &str) -> Result<String> {
+        let mut args = vec!["-q", "--hash", path];
+        if !store.is_empty() {
+            args.splice(0..0, ["--store", store]);
+        }
+        self.nix_store(args)?.ok()
+    }
+}

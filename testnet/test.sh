@@ -1,0 +1,22 @@
+#!/bin/sh
+# Every test there is: format, lints, unit, property, golden and end-to-end tests, doc tests. See README.md.
+set -eu
+cd "$(dirname "$0")/.."
+./testnet/setup.sh test
+
+step() {
+    echo "== $*"
+    "$@"
+}
+
+step cargo fmt --all --check
+step cargo clippy --workspace --all-targets -- -D warnings
+step cargo build --workspace --bins
+if cargo nextest --version >/dev/null 2>&1; then
+    step cargo nextest run --workspace
+else
+    # One after the other, as .config/nextest.toml does it for the end-to-end tests.
+    step cargo test --workspace --lib --bins --tests -- --test-threads=1
+fi
+step cargo test --workspace --doc
+echo "== everything passed"
