@@ -17,21 +17,37 @@ use crate::config::ConfigError;
 pub enum NodeError {
     #[error("the configuration cannot be used")]
     Config(#[source] ConfigError),
-    #[error("there is no place for the node's {what}: neither {variable} nor HOME is an absolute path; pass {flag}")]
-    NoHome { what: &'static str, variable: &'static str, flag: &'static str },
+    #[error(
+        "there is no place for the node's {what}: neither {variable} nor HOME is an absolute path; pass {flag}"
+    )]
+    NoHome {
+        what: &'static str,
+        variable: &'static str,
+        flag: &'static str,
+    },
     #[error("{action} {path} failed; check that its folder exists, belongs to this user and has space", path = path.display())]
-    File { action: &'static str, path: PathBuf, source: io::Error },
+    File {
+        action: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
     #[error("another tetryx-node uses {path}; stop that one, or give this one a folder of its own with --data-dir", path = path.display())]
     DataDirInUse { path: PathBuf },
-    #[error("{address} is in use; stop the program that listens there, or choose another address with --listen")]
+    #[error(
+        "{address} is in use; stop the program that listens there, or choose another address with --listen"
+    )]
     AddressInUse { address: SocketAddr },
     #[error("cannot listen on {address}; choose an address of this machine with --listen")]
     Listen { address: SocketAddr, source: io::Error },
-    #[error("{path} does not hold {what}; restore it from a backup", path = path.display())]
-    BadSecretFile { path: PathBuf, what: &'static str },
+    #[error("{path} does not hold a {label}; restore it from a backup", path = path.display())]
+    BadSecretFile { path: PathBuf, label: &'static str },
+    #[error("{path} is missing, and the data beside it cannot be used without; restore it from a backup", path = path.display())]
+    SecretLost { path: PathBuf },
     #[error("{path} can be read by other users; run 'chmod 600 {path}', and replace the secret if others had access", path = path.display())]
     SecretExposed { path: PathBuf },
-    #[error("the sealed {what} does not open with this node's cluster.secret; restore that file from a backup")]
+    #[error(
+        "the sealed {what} does not open with this node's cluster.secret; restore that file from a backup"
+    )]
     Unseal { what: String },
     #[error("the replicated log failed")]
     Replica(#[from] tetryx_raft::ReplicaError),
@@ -52,7 +68,11 @@ pub enum NodeError {
 
 impl NodeError {
     pub(crate) fn file(action: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::File { action, path: path.to_owned(), source }
+        Self::File {
+            action,
+            path: path.to_owned(),
+            source,
+        }
     }
 }
 

@@ -27,7 +27,11 @@ pub(crate) fn write_whole(path: &Path, contents: &[u8], mode: u32) -> Result<(),
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&unfinished)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&unfinished)?;
         file.write_all(contents)?;
         file.sync_all()?;
         std::fs::rename(&unfinished, path)?;

@@ -86,7 +86,10 @@ pub async fn introduce(node: &Node) -> Result<(), NodeError> {
     let (name, zone) = (node.name(), node.config().zone.as_str());
     let addresses: Vec<_> = node.config().http.public_url.iter().cloned().collect();
     let members = query::members(&node.replica().view()?)?;
-    let known = members.iter().find(|(id, _)| *id == node.node_id()).map(|(_, member)| member);
+    let known = members
+        .iter()
+        .find(|(id, _)| *id == node.node_id())
+        .map(|(_, member)| member);
     if known.is_some_and(|known| known.name == name && known.zone == zone && known.addresses == addresses) {
         return Ok(());
     }
@@ -108,7 +111,9 @@ pub async fn root_token(node: &Node, data_dir: &Path) -> Result<Option<String>, 
     if files::read_if_present(&data_dir.join(SHOWN_MARKER))?.is_some() {
         return Ok(None);
     }
-    let issued = node.issue_token(BY_NODE, "root".to_owned(), ROOT_TOKEN_VALIDITY, Grants::admin()).await?;
+    let issued = node
+        .issue_token(BY_NODE, "root".to_owned(), ROOT_TOKEN_VALIDITY, Grants::admin())
+        .await?;
     Ok(Some(issued.0))
 }
 
@@ -131,7 +136,12 @@ pub struct Welcome<'a> {
 
 impl std::fmt::Display for Welcome<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { config_file, data_dir, port, token } = self;
+        let Self {
+            config_file,
+            data_dir,
+            port,
+            token,
+        } = self;
         write!(
             f,
             "\

@@ -144,7 +144,10 @@ async fn collect(options: Options) -> anyhow::Result<()> {
 fn check_config(options: &Options) -> anyhow::Result<()> {
     let (file, config) = read_config(options)?;
     let Some(config) = config else {
-        return say(&format!("{} does not exist: the defaults apply\n", file.display()));
+        return say(&format!(
+            "{} does not exist: the defaults apply\n",
+            file.display()
+        ));
     };
     let data_dir = match config.data_dir {
         Some(path) => path,
@@ -200,7 +203,11 @@ fn read_config(options: &Options) -> Result<(PathBuf, Option<Config>), NodeError
         return Ok((file.clone(), Some(load_config(file)?)));
     }
     let file = places::default_config_file(|name| std::env::var_os(name))?;
-    let config = if file.exists() { Some(load_config(&file)?) } else { None };
+    let config = if file.exists() {
+        Some(load_config(&file)?)
+    } else {
+        None
+    };
     Ok((file, config))
 }
 
@@ -211,9 +218,13 @@ fn load_config(file: &Path) -> Result<Config, NodeError> {
 fn start_logging(config: &Config) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_new(&config.log.filter)
         .with_context(|| format!("log.filter {:?} is not understood", config.log.filter))?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match config.log.format {
-        LogFormat::Human => subscriber.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        LogFormat::Human => subscriber
+            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .init(),
         LogFormat::Json => subscriber.json().init(),
     }
     Ok(())
@@ -228,7 +239,10 @@ struct Signals {
 impl Signals {
     fn new() -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
     }
 
     async fn next(&mut self) {
@@ -250,7 +264,10 @@ fn say(text: &str) -> anyhow::Result<()> {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the last words of a process that may have no logging yet")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the last words of a process that may have no logging yet"
+)]
 fn complain(error: &anyhow::Error) {
     eprintln!("tetryx-node: {error:#}");
 }

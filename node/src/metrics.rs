@@ -58,7 +58,12 @@ impl EncodeLabelValue for Method {
 
 impl Method {
     fn of(method: &http::Method) -> Self {
-        let known = [http::Method::GET, http::Method::HEAD, http::Method::PUT, http::Method::POST];
+        let known = [
+            http::Method::GET,
+            http::Method::HEAD,
+            http::Method::PUT,
+            http::Method::POST,
+        ];
         let more = [http::Method::PATCH, http::Method::DELETE, http::Method::OPTIONS];
         let labels = ["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"];
         let position = known.iter().chain(&more).position(|known| known == method);
@@ -71,7 +76,9 @@ impl Metrics {
     pub(crate) fn new() -> Self {
         Self {
             requests: Family::default(),
-            request_seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.0005, 4.0, 9))),
+            request_seconds: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.0005, 4.0, 9))
+            }),
             connections: Gauge::default(),
             nar_bytes_sent: Counter::default(),
             upload_bytes_received: Counter::default(),
@@ -86,9 +93,17 @@ impl Metrics {
 
     /// Counts an answered request. `seconds` is the time until the answer began.
     pub(crate) fn request(&self, method: &http::Method, route: &str, status: u16, seconds: f64) {
-        let labels = RequestLabels { method: Method::of(method), route: route.to_owned(), status };
+        let labels = RequestLabels {
+            method: Method::of(method),
+            route: route.to_owned(),
+            status,
+        };
         self.requests.get_or_create(&labels).inc();
-        self.request_seconds.get_or_create(&RouteLabels { route: route.to_owned() }).observe(seconds);
+        self.request_seconds
+            .get_or_create(&RouteLabels {
+                route: route.to_owned(),
+            })
+            .observe(seconds);
     }
 
     /// Puts every counter into the registry under its name.
@@ -99,22 +114,46 @@ impl Metrics {
             "Time until an answer began",
             self.request_seconds.clone(),
         );
-        registry.register("http_connections", "Connections open now", self.connections.clone());
-        registry.register("nar_sent_bytes", "Compressed NAR bytes sent to clients", self.nar_bytes_sent.clone());
+        registry.register(
+            "http_connections",
+            "Connections open now",
+            self.connections.clone(),
+        );
+        registry.register(
+            "nar_sent_bytes",
+            "Compressed NAR bytes sent to clients",
+            self.nar_bytes_sent.clone(),
+        );
         registry.register(
             "upload_received_bytes",
             "Bytes of NAR upload streams received",
             self.upload_bytes_received.clone(),
         );
-        registry.register("upload_chunks_received", "Chunks that clients sent", self.upload_chunks_received.clone());
+        registry.register(
+            "upload_chunks_received",
+            "Chunks that clients sent",
+            self.upload_chunks_received.clone(),
+        );
         registry.register(
             "upload_chunks_present",
             "Chunks that clients did not have to send",
             self.upload_chunks_present.clone(),
         );
-        registry.register("paths_published", "Store paths published through this node", self.paths_published.clone());
-        registry.register("collections", "Garbage collections finished", self.collections.clone());
-        registry.register("collected_bytes", "Bytes given back by collections", self.collected_bytes.clone());
+        registry.register(
+            "paths_published",
+            "Store paths published through this node",
+            self.paths_published.clone(),
+        );
+        registry.register(
+            "collections",
+            "Garbage collections finished",
+            self.collections.clone(),
+        );
+        registry.register(
+            "collected_bytes",
+            "Bytes given back by collections",
+            self.collected_bytes.clone(),
+        );
         registry.register(
             "last_collection_timestamp_seconds",
             "When the last collection finished, since the Unix epoch",

@@ -99,7 +99,9 @@ impl Node {
             stopping: CancellationToken::new(),
             parts,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// The node's configuration, as started with.
@@ -183,12 +185,20 @@ impl Node {
     ///
     /// # Errors
     /// When the key was sealed under another cluster secret, or its record is damaged.
-    pub fn signing_key(&self, record: &CacheRecord, name: &CacheName) -> Result<Arc<NixSecretKey>, NodeError> {
+    pub fn signing_key(
+        &self,
+        record: &CacheRecord,
+        name: &CacheName,
+    ) -> Result<Arc<NixSecretKey>, NodeError> {
         let keys = &self.inner.signing_keys;
         if let Some(key) = keys.get(record.sealed_secret_key.as_slice()) {
             return Ok(key);
         }
-        let key = Arc::new(secrets::unseal_signing_key(&self.inner.parts.cluster_secret, record, name)?);
+        let key = Arc::new(secrets::unseal_signing_key(
+            &self.inner.parts.cluster_secret,
+            record,
+            name,
+        )?);
         keys.insert(record.sealed_secret_key.clone(), Arc::clone(&key));
         Ok(key)
     }

@@ -21,12 +21,31 @@ use crate::{Node, NodeError, Parts, first_start};
 pub async fn open(config: Config, data_dir: &DataDir) -> Result<Node, NodeError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-    let node_key = NodeKey::load_or_create(data_dir.path(), entropy.as_ref())?;
-    let cluster_secret = ClusterSecret::load_or_create(data_dir.path(), entropy.as_ref())?;
+    let node_key = NodeKey::load_or_create(data_dir, entropy.as_ref())?;
+    let cluster_secret = ClusterSecret::load_or_create(data_dir, entropy.as_ref())?;
     let store = open_store(&config, data_dir).await?;
-    let replica = open_replica(&config, data_dir, &node_key, Arc::clone(&clock), Arc::clone(&entropy)).await?;
+    let replica = open_replica(
+        &config,
+        data_dir,
+        &node_key,
+        Arc::clone(&clock),
+        Arc::clone(&entropy),
+    )
+    .await?;
     first_start::found_cluster(&replica, &cluster_secret, entropy.as_ref()).await?;
-    let node = Node::assemble(Parts { config, clock, entropy, replica, store, node_key, cluster_secret })?;
+    if replica.status().voters.iter().eq([&node_key.node_id()]) {
+        // It leads in a moment: do not begin with refusing changes.
+        replica.wait_leader().await?;
+    }
+    let node = Node::assemble(Parts {
+        config,
+        clock,
+        entropy,
+        replica,
+        store,
+        node_key,
+        cluster_secret,
+    })?;
     match first_start::introduce(&node).await {
         // A member that is cut off serves what it has; the cluster hears of a new name at the next start.
         Err(NodeError::Propose(error)) => {
@@ -43,7 +62,9 @@ async fn open_store(config: &Config, data_dir: &DataDir) -> Result<Arc<ChunkStor
     let settings = store_config(config);
     let open = move || {
         let disk = RealDisk::new(path.clone()).map_err(|source| NodeError::file("opening", &path, source))?;
-        ChunkStore::open(Arc::new(disk), settings).map(Arc::new).map_err(NodeError::from)
+        ChunkStore::open(Arc::new(disk), settings)
+            .map(Arc::new)
+            .map_err(NodeError::from)
     };
     tokio::task::spawn_blocking(open).await?
 }

@@ -13,7 +13,11 @@ use crate::{NodeError, files};
 pub fn default_config_file(environment: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, NodeError> {
     xdg(environment, "XDG_CONFIG_HOME", ".config")
         .map(|base| base.join("tetryx").join("node.toml"))
-        .ok_or(NodeError::NoHome { what: "configuration", variable: "XDG_CONFIG_HOME", flag: "--config" })
+        .ok_or(NodeError::NoHome {
+            what: "configuration",
+            variable: "XDG_CONFIG_HOME",
+            flag: "--config",
+        })
 }
 
 /// Where the data is when nobody says: `$XDG_DATA_HOME/tetryx`.
@@ -23,12 +27,20 @@ pub fn default_config_file(environment: impl Fn(&str) -> Option<OsString>) -> Re
 pub fn default_data_dir(environment: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, NodeError> {
     xdg(environment, "XDG_DATA_HOME", ".local/share")
         .map(|base| base.join("tetryx"))
-        .ok_or(NodeError::NoHome { what: "data", variable: "XDG_DATA_HOME", flag: "--data-dir" })
+        .ok_or(NodeError::NoHome {
+            what: "data",
+            variable: "XDG_DATA_HOME",
+            flag: "--data-dir",
+        })
 }
 
 /// The XDG base directory; relative paths count as unset, as its specification says.
 fn xdg(environment: impl Fn(&str) -> Option<OsString>, variable: &str, below_home: &str) -> Option<PathBuf> {
-    let absolute = |name: &str| environment(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute = |name: &str| {
+        environment(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
     absolute(variable).or_else(|| absolute("HOME").map(|home| home.join(below_home)))
 }
 
@@ -55,8 +67,13 @@ impl DataDir {
             .open(&lock_path)
             .map_err(|source| NodeError::file("opening", &lock_path, source))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(NodeError::DataDirInUse { path: path.to_owned() }),
+            Ok(()) => Ok(Self {
+                path: path.to_owned(),
+                _lock: lock,
+            }),
+            Err(TryLockError::WouldBlock) => Err(NodeError::DataDirInUse {
+                path: path.to_owned(),
+            }),
             Err(TryLockError::Error(source)) => Err(NodeError::file("locking", &lock_path, source)),
         }
     }
@@ -81,17 +98,35 @@ mod tests {
     use super::*;
 
     fn environment(pairs: &'static [(&str, &str)]) -> impl Fn(&str) -> Option<OsString> {
-        move |name| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
+        move |name| {
+            pairs
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| OsString::from(value))
+        }
     }
 
     #[test]
     fn files_go_where_xdg_says_or_below_home() {
         let xdg = environment(&[("XDG_CONFIG_HOME", "/c"), ("XDG_DATA_HOME", "/d"), ("HOME", "/h")]);
-        assert_eq!(default_config_file(&xdg).unwrap(), Path::new("/c/tetryx/node.toml"));
+        assert_eq!(
+            default_config_file(&xdg).unwrap(),
+            Path::new("/c/tetryx/node.toml")
+        );
         assert_eq!(default_data_dir(&xdg).unwrap(), Path::new("/d/tetryx"));
-        let home = environment(&[("XDG_CONFIG_HOME", "relative"), ("XDG_DATA_HOME", ""), ("HOME", "/h")]);
-        assert_eq!(default_config_file(&home).unwrap(), Path::new("/h/.config/tetryx/node.toml"));
-        assert_eq!(default_data_dir(&home).unwrap(), Path::new("/h/.local/share/tetryx"));
+        let home = environment(&[
+            ("XDG_CONFIG_HOME", "relative"),
+            ("XDG_DATA_HOME", ""),
+            ("HOME", "/h"),
+        ]);
+        assert_eq!(
+            default_config_file(&home).unwrap(),
+            Path::new("/h/.config/tetryx/node.toml")
+        );
+        assert_eq!(
+            default_data_dir(&home).unwrap(),
+            Path::new("/h/.local/share/tetryx")
+        );
     }
 
     #[test]

@@ -10,7 +10,6 @@
 
 use std::fmt;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
@@ -22,6 +21,7 @@ use tetryx_raft::environment::Entropy;
 use tetryx_state::records::CacheRecord;
 use zeroize::Zeroizing;
 
+use crate::places::DataDir;
 use crate::{NodeError, files};
 
 const NODE_KEY_FILE: &str = "node.key";
@@ -46,10 +46,10 @@ impl NodeKey {
     /// The key in the data directory, made first if there is none.
     ///
     /// # Errors
-    /// When the file cannot be read or written, is damaged, or can be read by others.
-    pub fn load_or_create(data_dir: &Path, entropy: &dyn Entropy) -> Result<Self, NodeError> {
-        let path = data_dir.join(NODE_KEY_FILE);
-        load_or_create(&path, NODE_KEY_LABEL, "a node key", entropy).map(|seed| Self::from_seed(&seed))
+    /// When the file cannot be read or written, is damaged, can be read by others, or is missing from a directory
+    /// that has been in use.
+    pub fn load_or_create(data_dir: &DataDir, entropy: &dyn Entropy) -> Result<Self, NodeError> {
+        load_or_create(data_dir, NODE_KEY_FILE, NODE_KEY_LABEL, entropy).map(|seed| Self::from_seed(&seed))
     }
 
     pub fn node_id(&self) -> NodeId {
@@ -70,23 +70,29 @@ pub struct ClusterSecret {
 
 impl ClusterSecret {
     pub fn from_bytes(secret: &[u8; 32]) -> Self {
-        Self { sealing_key: Zeroizing::new(blake3::derive_key(SEALING_CONTEXT, secret)) }
+        Self {
+            sealing_key: Zeroizing::new(blake3::derive_key(SEALING_CONTEXT, secret)),
+        }
     }
 
     /// The secret in the data directory, made first if there is none.
     ///
     /// # Errors
-    /// When the file cannot be read or written, is damaged, or can be read by others.
-    pub fn load_or_create(data_dir: &Path, entropy: &dyn Entropy) -> Result<Self, NodeError> {
-        let path = data_dir.join(CLUSTER_SECRET_FILE);
-        load_or_create(&path, CLUSTER_SECRET_LABEL, "a cluster secret", entropy).map(|secret| Self::from_bytes(&secret))
+    /// When the file cannot be read or written, is damaged, can be read by others, or is missing from a directory
+    /// that has been in use.
+    pub fn load_or_create(data_dir: &DataDir, entropy: &dyn Entropy) -> Result<Self, NodeError> {
+        load_or_create(data_dir, CLUSTER_SECRET_FILE, CLUSTER_SECRET_LABEL, entropy)
+            .map(|secret| Self::from_bytes(&secret))
     }
 
     /// Seals the seed of an ed25519 key for one purpose.
     pub(crate) fn seal(&self, seed: &[u8; 32], purpose: &str, entropy: &dyn Entropy) -> Vec<u8> {
         let mut nonce = [0; NONCE_LEN];
         entropy.fill(&mut nonce);
-        let payload = Payload { msg: seed, aad: purpose.as_bytes() };
+        let payload = Payload {
+            msg: seed,
+            aad: purpose.as_bytes(),
+        };
         let ciphertext = self
             .cipher()
             .encrypt(&XNonce::from(nonce), payload)
@@ -99,12 +105,26 @@ impl ClusterSecret {
 
     /// Opens what [`Self::seal`] made for the same purpose.
     pub(crate) fn open(&self, sealed: &[u8], purpose: &str) -> Result<Zeroizing<[u8; 32]>, NodeError> {
-        let fails = || NodeError::Unseal { what: purpose.to_owned() };
-        let (&SEALED_V1, rest) = sealed.split_first().ok_or_else(fails)? else { return Err(fails()) };
+        let fails = || NodeError::Unseal {
+            what: purpose.to_owned(),
+        };
+        let (&SEALED_V1, rest) = sealed.split_first().ok_or_else(fails)? else {
+            return Err(fails());
+        };
         let (nonce, ciphertext) = rest.split_first_chunk::<NONCE_LEN>().ok_or_else(fails)?;
-        let payload = Payload { msg: ciphertext, aad: purpose.as_bytes() };
-        let seed = self.cipher().decrypt(&XNonce::from(*nonce), payload).map(Zeroizing::new).map_err(|_| fails())?;
-        seed.as_slice().try_into().map(Zeroizing::new).map_err(|_| fails())
+        let payload = Payload {
+            msg: ciphertext,
+            aad: purpose.as_bytes(),
+        };
+        let seed = self
+            .cipher()
+            .decrypt(&XNonce::from(*nonce), payload)
+            .map(Zeroizing::new)
+            .map_err(|_| fails())?;
+        seed.as_slice()
+            .try_into()
+            .map(Zeroizing::new)
+            .map_err(|_| fails())
     }
 
     fn cipher(&self) -> XChaCha20Poly1305 {
@@ -152,16 +172,21 @@ pub(crate) fn unseal_signing_key(
     cache: &CacheName,
 ) -> Result<NixSecretKey, NodeError> {
     let seed = secret.open(&record.sealed_secret_key, &signing_key_purpose(cache))?;
-    Ok(NixSecretKey::generate_from_seed(record.public_key.name().clone(), *seed))
+    Ok(NixSecretKey::generate_from_seed(
+        record.public_key.name().clone(),
+        *seed,
+    ))
 }
 
-/// Reads `label hex` from the file, or writes it with fresh bytes.
+/// Reads `label hex` from the file, or writes it with fresh bytes. A directory with a log and without a secret has
+/// lost it: a fresh one would only hide that.
 fn load_or_create(
-    path: &Path,
-    label: &str,
-    what: &'static str,
+    data_dir: &DataDir,
+    file: &str,
+    label: &'static str,
     entropy: &dyn Entropy,
 ) -> Result<Zeroizing<[u8; 32]>, NodeError> {
+    let path = &data_dir.path().join(file);
     if let Some(contents) = files::read_if_present(path)? {
         let contents = Zeroizing::new(contents);
         let mode = std::fs::metadata(path)
@@ -169,10 +194,19 @@ fn load_or_create(
             .permissions()
             .mode();
         if mode & 0o077 != 0 {
-            return Err(NodeError::SecretExposed { path: path.to_owned() });
+            return Err(NodeError::SecretExposed {
+                path: path.to_owned(),
+            });
         }
-        return parse_secret(&contents, label)
-            .ok_or_else(|| NodeError::BadSecretFile { path: path.to_owned(), what });
+        return parse_secret(&contents, label).ok_or_else(|| NodeError::BadSecretFile {
+            path: path.to_owned(),
+            label,
+        });
+    }
+    if data_dir.raft().exists() {
+        return Err(NodeError::SecretLost {
+            path: path.to_owned(),
+        });
     }
     let bytes = fresh_seed(entropy);
     let hex = Zeroizing::new(data_encoding::HEXLOWER.encode(&*bytes));
@@ -182,7 +216,10 @@ fn load_or_create(
 }
 
 fn parse_secret(contents: &[u8], label: &str) -> Option<Zeroizing<[u8; 32]>> {
-    let hex = contents.trim_ascii().strip_prefix(label.as_bytes())?.strip_prefix(b" ")?;
+    let hex = contents
+        .trim_ascii()
+        .strip_prefix(label.as_bytes())?
+        .strip_prefix(b" ")?;
     let bytes = Zeroizing::new(data_encoding::HEXLOWER_PERMISSIVE.decode(hex).ok()?);
     bytes.as_slice().try_into().map(Zeroizing::new).ok()
 }
@@ -203,33 +240,42 @@ mod tests {
         }
     }
 
+    fn data_dir() -> (tempfile::TempDir, DataDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let claimed = DataDir::claim(dir.path()).unwrap();
+        (dir, claimed)
+    }
+
     #[test]
     fn keys_are_made_once_and_kept() {
-        let dir = tempfile::tempdir().unwrap();
+        let (_dir, data) = data_dir();
         let entropy = Counting::default();
-        let first = NodeKey::load_or_create(dir.path(), &entropy).unwrap().node_id();
-        assert_eq!(NodeKey::load_or_create(dir.path(), &entropy).unwrap().node_id(), first);
+        let first = NodeKey::load_or_create(&data, &entropy).unwrap().node_id();
+        assert_eq!(NodeKey::load_or_create(&data, &entropy).unwrap().node_id(), first);
     }
 
     #[test]
     fn secret_files_are_for_their_owner_only() {
-        let dir = tempfile::tempdir().unwrap();
-        ClusterSecret::load_or_create(dir.path(), &Counting::default()).unwrap();
+        let (dir, data) = data_dir();
+        ClusterSecret::load_or_create(&data, &Counting::default()).unwrap();
         let path = dir.path().join(CLUSTER_SECRET_FILE);
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         // And one that others can read is refused
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        let error = ClusterSecret::load_or_create(dir.path(), &Counting::default()).unwrap_err();
+        let error = ClusterSecret::load_or_create(&data, &Counting::default()).unwrap_err();
         assert!(error.to_string().contains("chmod 600"), "{error}");
     }
 
     #[test]
     fn a_damaged_secret_file_is_refused_not_replaced() {
-        let dir = tempfile::tempdir().unwrap();
+        let (dir, data) = data_dir();
         let path = dir.path().join(NODE_KEY_FILE);
         for damaged in ["", "tetryx-node-key-1 abcd\n", "something else\n"] {
             files::write_whole(&path, damaged.as_bytes(), 0o600).unwrap();
-            let error = NodeKey::load_or_create(dir.path(), &Counting::default()).unwrap_err();
+            let error = NodeKey::load_or_create(&data, &Counting::default()).unwrap_err();
             assert!(matches!(error, NodeError::BadSecretFile { .. }), "{error}");
             assert_eq!(std::fs::read(&path).unwrap(), damaged.as_bytes());
         }
@@ -237,10 +283,19 @@ mod tests {
 
     #[test]
     fn a_half_written_secret_file_of_a_crash_is_ignored() {
-        let dir = tempfile::tempdir().unwrap();
+        let (dir, data) = data_dir();
         std::fs::write(dir.path().join("node.key.new"), "tetryx-node-key-1 00").unwrap();
-        NodeKey::load_or_create(dir.path(), &Counting::default()).unwrap();
+        NodeKey::load_or_create(&data, &Counting::default()).unwrap();
         assert!(dir.path().join(NODE_KEY_FILE).exists() && !dir.path().join("node.key.new").exists());
+    }
+
+    #[test]
+    fn a_secret_missing_from_a_used_directory_is_not_made_anew() {
+        let (dir, data) = data_dir();
+        std::fs::create_dir(data.raft()).unwrap();
+        let error = ClusterSecret::load_or_create(&data, &Counting::default()).unwrap_err();
+        assert!(matches!(error, NodeError::SecretLost { .. }), "{error}");
+        assert!(!dir.path().join(CLUSTER_SECRET_FILE).exists());
     }
 
     #[test]
@@ -250,7 +305,11 @@ mod tests {
         let sealed = secret.seal(&seed, "signing key of cache a", &entropy);
         assert_eq!(*secret.open(&sealed, "signing key of cache a").unwrap(), seed);
         assert!(secret.open(&sealed, "signing key of cache b").is_err());
-        assert!(ClusterSecret::from_bytes(&[2; 32]).open(&sealed, "signing key of cache a").is_err());
+        assert!(
+            ClusterSecret::from_bytes(&[2; 32])
+                .open(&sealed, "signing key of cache a")
+                .is_err()
+        );
     }
 
     #[test]
@@ -263,19 +322,32 @@ mod tests {
             assert!(secret.open(&changed, TOKEN_KEY).is_err(), "byte {position}");
         }
         for length in 0..sealed.len() {
-            assert!(secret.open(&sealed[..length], TOKEN_KEY).is_err(), "length {length}");
+            assert!(
+                secret.open(&sealed[..length], TOKEN_KEY).is_err(),
+                "length {length}"
+            );
         }
     }
 
     #[test]
     fn one_key_sealed_twice_looks_different() {
         let (secret, entropy) = (ClusterSecret::from_bytes(&[1; 32]), Counting::default());
-        assert_ne!(secret.seal(&[7; 32], TOKEN_KEY, &entropy), secret.seal(&[7; 32], TOKEN_KEY, &entropy));
+        assert_ne!(
+            secret.seal(&[7; 32], TOKEN_KEY, &entropy),
+            secret.seal(&[7; 32], TOKEN_KEY, &entropy)
+        );
     }
 
     #[test]
     fn secrets_are_not_printed() {
-        let shown = format!("{:?} {:?}", ClusterSecret::from_bytes(&[0xab; 32]), NodeKey::from_seed(&[0xcd; 32]));
-        assert!(!shown.contains("abab") && !shown.contains("cdcd") && !shown.contains("171, 171"), "{shown}");
+        let shown = format!(
+            "{:?} {:?}",
+            ClusterSecret::from_bytes(&[0xab; 32]),
+            NodeKey::from_seed(&[0xcd; 32])
+        );
+        assert!(
+            !shown.contains("abab") && !shown.contains("cdcd") && !shown.contains("171, 171"),
+            "{shown}"
+        );
     }
 }

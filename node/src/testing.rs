@@ -40,12 +40,14 @@ pub(crate) struct TestClock(AtomicI64);
 
 impl TestClock {
     pub(crate) fn turn(&self, by: Duration) {
-        self.0.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+        self.0
+            .fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
 
     /// Stays at or after the start: elapsed time has no negative values.
     pub(crate) fn turn_back(&self, by: Duration) {
-        self.0.fetch_sub(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+        self.0
+            .fetch_sub(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
 }
 
@@ -68,7 +70,10 @@ pub(crate) struct TestEntropy {
 
 impl TestEntropy {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { seed, drawn: AtomicU64::new(0) }
+        Self {
+            seed,
+            drawn: AtomicU64::new(0),
+        }
     }
 }
 
@@ -118,7 +123,10 @@ impl TestNode {
 
     /// A node with its own keys, by seed, and a changed configuration.
     pub(crate) async fn with(seed: u64, change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config { name: Some(format!("test-{seed}")), ..Config::default() };
+        let mut config = Config {
+            name: Some(format!("test-{seed}")),
+            ..Config::default()
+        };
         change(&mut config);
         let clock = Arc::new(TestClock(AtomicI64::new(START_MS)));
         let entropy: Arc<dyn Entropy> = Arc::new(TestEntropy::new(seed));
@@ -138,7 +146,9 @@ impl TestNode {
         })
         .await
         .unwrap();
-        first_start::found_cluster(&replica, &cluster_secret, entropy.as_ref()).await.unwrap();
+        first_start::found_cluster(&replica, &cluster_secret, entropy.as_ref())
+            .await
+            .unwrap();
         let node = Node::assemble(Parts {
             config,
             clock: Arc::clone(&clock) as _,
@@ -151,28 +161,45 @@ impl TestNode {
         .unwrap();
         first_start::introduce(&node).await.unwrap();
         let two_years = Duration::from_secs(2 * 365 * 24 * 3600);
-        let (root, _) =
-            node.issue_token("node", "root".to_owned(), two_years, Grants::admin()).await.unwrap();
+        let (root, _) = node
+            .issue_token("node", "root".to_owned(), two_years, Grants::admin())
+            .await
+            .unwrap();
         let app = router(node.clone());
-        Self { node, clock, disk, app, root }
+        Self {
+            node,
+            clock,
+            disk,
+            app,
+            root,
+        }
     }
 
     /// A token of one hour.
     pub(crate) async fn token(&self, grants: Grants) -> String {
         let hour = Duration::from_secs(3600);
-        self.node.issue_token("test", "somebody".to_owned(), hour, grants).await.unwrap().0
+        self.node
+            .issue_token("test", "somebody".to_owned(), hour, grants)
+            .await
+            .unwrap()
+            .0
     }
 
     /// Sends a request as it is.
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.app.clone().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
-        Answer { status: head.status, headers: head.headers, body: body.collect().await.unwrap().to_bytes() }
+        Answer {
+            status: head.status,
+            headers: head.headers,
+            body: body.collect().await.unwrap().to_bytes(),
+        }
     }
 
     /// A request without a body.
     pub(crate) async fn ask(&self, method: Method, path: &str, token: Option<&str>) -> Answer {
-        self.send(request(method, path, token).body(Body::empty()).unwrap()).await
+        self.send(request(method, path, token).body(Body::empty()).unwrap())
+            .await
     }
 
     pub(crate) async fn get(&self, path: &str, token: Option<&str>) -> Answer {
@@ -188,13 +215,16 @@ impl TestNode {
         body: &impl Serialize,
     ) -> Answer {
         let request = request(method, path, token).header(CONTENT_TYPE, "application/json");
-        self.send(request.body(serde_json::to_vec(body).unwrap().into()).unwrap()).await
+        self.send(request.body(serde_json::to_vec(body).unwrap().into()).unwrap())
+            .await
     }
 
     /// A cache made by root.
     pub(crate) async fn create_cache(&self, name: &str, public: bool) -> CacheInfo {
         let body = serde_json::json!({ "name": name, "public": public });
-        let answer = self.ask_json(Method::POST, "/api/v1/caches", Some(&self.root), &body).await;
+        let answer = self
+            .ask_json(Method::POST, "/api/v1/caches", Some(&self.root), &body)
+            .await;
         assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
         answer.json()
     }
@@ -210,8 +240,13 @@ pub(crate) fn request(method: Method, path: &str, token: Option<&str>) -> http::
 
 /// Grants of these permissions on one pattern.
 pub(crate) fn grants(pattern: &str, permissions: &[CachePermission]) -> Grants {
-    let permissions = permissions.iter().fold(CachePermissions::NONE, |sum, next| sum.with(*next));
-    Grants { caches: BTreeMap::from([(pattern.parse().unwrap(), permissions)]), ..Grants::default() }
+    let permissions = permissions
+        .iter()
+        .fold(CachePermissions::NONE, |sum, next| sum.with(*next));
+    Grants {
+        caches: BTreeMap::from([(pattern.parse().unwrap(), permissions)]),
+        ..Grants::default()
+    }
 }
 
 fn draw(entropy: &dyn Entropy) -> [u8; 32] {

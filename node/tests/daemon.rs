@@ -463,12 +463,20 @@ fn a_secret_that_others_can_read_stops_the_start() {
 }
 
 #[test]
-fn a_lost_cluster_secret_is_not_replaced_silently() {
+fn a_lost_secret_is_not_replaced_silently() {
     let home = Home::new();
     drop(home.start(&[]));
-    fs::remove_file(home.data_dir().join("cluster.secret")).unwrap();
-    let refused = stderr(&home.run(&["--listen", "127.0.0.1:0"]));
-    assert!(refused.contains("cluster.secret from a backup"), "{refused}");
+    for secret in ["cluster.secret", "node.key"] {
+        let path = home.data_dir().join(secret);
+        let kept = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let refused = stderr(&home.run(&["--listen", "127.0.0.1:0"]));
+        assert!(refused.contains(&format!("{secret} is missing")), "{refused}");
+        // And with the backup it starts
+        fs::write(&path, kept).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        drop(home.start(&[]));
+    }
 }
 
 #[test]

@@ -122,6 +122,7 @@ impl DataBase {
 
     fn open(files: &dyn DataFiles, name: &str, cache_bytes: usize) -> Result<Self, ReplicaError> {
         let backend = files.open(name).map_err(ReplicaError::open(name))?;
+        discard_unborn(backend.as_ref()).map_err(ReplicaError::open(name))?;
         let length = Arc::new(AtomicU64::new(backend.len().map_err(ReplicaError::open(name))?));
         let mut builder = Database::builder();
         builder.set_cache_size(cache_bytes);
@@ -148,6 +149,21 @@ impl DataBase {
         transaction.set_quick_repair(self.length.load(Ordering::Relaxed) >= QUICK_REPAIR_BYTES);
         Ok(transaction)
     }
+}
+
+/// Empties a file whose creation as a database was cut off: redb writes its magic number last, so zeros in that place
+/// mean that nothing was ever stored. redb itself refuses such a file.
+fn discard_unborn(backend: &dyn StorageBackend) -> io::Result<()> {
+    let mut magic = [0; 9];
+    let length = backend.len()?;
+    if length >= magic.len() as u64 {
+        backend.read(0, &mut magic)?;
+    }
+    if length > 0 && magic == [0; 9] {
+        tracing::info!(length, "beginning anew a database whose creation was cut off");
+        backend.set_len(0)?;
+    }
+    Ok(())
 }
 
 /// Passes everything on, and notes the length of the file.

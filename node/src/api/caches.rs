@@ -25,8 +25,14 @@ pub(super) async fn list(
 ) -> Result<ApiJson<CacheList>, HttpError> {
     let base = base_url(&node, &headers);
     let caches = query::caches(&node.replica().view()?)?;
-    let visible = caches.into_iter().filter(|(name, record)| caller.may_discover(name, record));
-    Ok(ApiJson(CacheList { caches: visible.map(|(name, record)| describe(&base, name, record)).collect() }))
+    let visible = caches
+        .into_iter()
+        .filter(|(name, record)| caller.may_discover(name, record));
+    Ok(ApiJson(CacheList {
+        caches: visible
+            .map(|(name, record)| describe(&base, name, record))
+            .collect(),
+    }))
 }
 
 pub(super) async fn show(
@@ -37,7 +43,9 @@ pub(super) async fn show(
 ) -> Result<ApiJson<CacheInfo>, HttpError> {
     let record = query::cache(&node.replica().view()?, &name)?;
     // Whoever may do anything with a cache may see its settings: a pusher needs its upstream keys.
-    let record = record.filter(|record| caller.may_discover(&name, record)).ok_or_else(|| no_such_cache(&name))?;
+    let record = record
+        .filter(|record| caller.may_discover(&name, record))
+        .ok_or_else(|| no_such_cache(&name))?;
     Ok(ApiJson(describe(&base_url(&node, &headers), name, record)))
 }
 
@@ -85,7 +93,9 @@ pub(super) async fn configure(
     ApiJson(request): ApiJson<ConfigureCacheRequest>,
 ) -> Result<Response, HttpError> {
     let record = query::cache(&node.replica().view()?, &name)?;
-    let record = record.filter(|record| caller.may_discover(&name, record)).ok_or_else(|| no_such_cache(&name))?;
+    let record = record
+        .filter(|record| caller.may_discover(&name, record))
+        .ok_or_else(|| no_such_cache(&name))?;
     let changes_retention = request.retention_period.is_some();
     let changes_others = request.regenerate_keypair
         || request.public.is_some()
@@ -100,7 +110,9 @@ pub(super) async fn configure(
         caller.require(&name, &record, CachePermission::ConfigureRetention)?;
     }
     if !changes_others && !changes_retention {
-        return Err(HttpError::bad_request("the request changes nothing; name at least one setting"));
+        return Err(HttpError::bad_request(
+            "the request changes nothing; name at least one setting",
+        ));
     }
     let configure = ConfigureCache {
         public: request.public,
@@ -123,13 +135,18 @@ pub(super) async fn destroy(
     Param(name): Param<CacheName>,
 ) -> Result<Response, HttpError> {
     caller.cache(&node, &name, CachePermission::Destroy)?;
-    let (index, _) = node.propose(caller.subject(), DestroyCache { cache: name }).await?;
+    let (index, _) = node
+        .propose(caller.subject(), DestroyCache { cache: name })
+        .await?;
     Ok(changed(index, StatusCode::NO_CONTENT, ()))
 }
 
 fn new_key_pair(node: &Node, name: &CacheName) -> CacheKeyPair {
     let (key, sealed_secret_key) = secrets::new_signing_key(node.cluster_secret(), name, node.entropy());
-    CacheKeyPair { public_key: key.public_key(), sealed_secret_key }
+    CacheKeyPair {
+        public_key: key.public_key(),
+        sealed_secret_key,
+    }
 }
 
 /// The cache as it is now, which a change that came in between may have moved on.
@@ -160,7 +177,10 @@ fn base_url(node: &Node, headers: &HeaderMap) -> String {
     if let Some(url) = &node.config().http.public_url {
         return url.trim_end_matches('/').to_owned();
     }
-    let asked_for = headers.get(HOST).and_then(|host| host.to_str().ok()).and_then(|host| host.parse().ok());
+    let asked_for = headers
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .and_then(|host| host.parse().ok());
     match asked_for {
         Some(host) if !Authority::as_str(&host).contains('@') => format!("http://{host}"),
         _ => format!("http://localhost:{}", node.config().http.listen.port()),

@@ -21,7 +21,10 @@ pub(super) async fn metrics(State(node): State<Node>) -> Result<Response, HttpEr
     registry.register(
         "build",
         "The program that runs",
-        Info::new([("version", env!("CARGO_PKG_VERSION").to_owned()), ("node", node.name().to_owned())]),
+        Info::new([
+            ("version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("node", node.name().to_owned()),
+        ]),
     );
     let mut gauge = |name: &str, help: &str, value: u64| {
         let gauge = Gauge::<u64, AtomicU64>::default();
@@ -29,26 +32,75 @@ pub(super) async fn metrics(State(node): State<Node>) -> Result<Response, HttpEr
         registry.register(name, help, gauge);
     };
     let replica = node.replica().status();
-    gauge("uptime_seconds", "Time since the node started", node.uptime().as_secs());
+    gauge(
+        "uptime_seconds",
+        "Time since the node started",
+        node.uptime().as_secs(),
+    );
     gauge("raft_term", "The Raft term", replica.term);
-    gauge("raft_applied_index", "The last log index applied here", node.replica().applied_index());
+    gauge(
+        "raft_applied_index",
+        "The last log index applied here",
+        node.replica().applied_index(),
+    );
     gauge("raft_voters", "Nodes that vote", replica.voters.len() as u64);
-    gauge("raft_has_leader", "1 when a leader is known", u64::from(replica.leader.is_some()));
-    gauge("raft_is_leader", "1 when this node leads", u64::from(replica.leader == Some(node.node_id())));
+    gauge(
+        "raft_has_leader",
+        "1 when a leader is known",
+        u64::from(replica.leader.is_some()),
+    );
+    gauge(
+        "raft_is_leader",
+        "1 when this node leads",
+        u64::from(replica.leader == Some(node.node_id())),
+    );
     let counts = counts(&node).await?;
     gauge("caches", "Caches", counts.caches);
     gauge("paths", "Store paths, over all caches", counts.paths);
     gauge("nars", "Distinct NARs", counts.nars);
-    gauge("tokens", "Tokens in the registry, revoked and expired ones as well", counts.tokens);
-    gauge("path_bytes", "Uncompressed NAR bytes of all paths", counts.path_bytes);
-    gauge("nar_bytes", "Uncompressed bytes of the distinct NARs", counts.nar_bytes);
+    gauge(
+        "tokens",
+        "Tokens in the registry, revoked and expired ones as well",
+        counts.tokens,
+    );
+    gauge(
+        "path_bytes",
+        "Uncompressed NAR bytes of all paths",
+        counts.path_bytes,
+    );
+    gauge(
+        "nar_bytes",
+        "Uncompressed bytes of the distinct NARs",
+        counts.nar_bytes,
+    );
+    gauge(
+        "upload_sessions",
+        "Upload sessions open now",
+        node.uploads().open_sessions() as u64,
+    );
     let store = store_status(&node).await?;
     gauge("store_chunks", "Distinct chunks on this node", store.chunks);
-    gauge("store_damaged", "Chunks and manifests known to be corrupt", store.damaged);
+    gauge(
+        "store_damaged",
+        "Chunks and manifests known to be corrupt",
+        store.damaged,
+    );
     gauge("store_segments", "Pack files", store.segments);
-    gauge("store_pack_bytes", "Bytes of the pack files, with what a collection could free", store.pack_bytes);
-    gauge("store_disk_bytes", "Bytes on disk: pack files and index", store.disk_bytes);
-    gauge("store_free_bytes", "Bytes that may still be stored, limited by disk and quota", store.free_bytes);
+    gauge(
+        "store_pack_bytes",
+        "Bytes of the pack files, with what a collection could free",
+        store.pack_bytes,
+    );
+    gauge(
+        "store_disk_bytes",
+        "Bytes on disk: pack files and index",
+        store.disk_bytes,
+    );
+    gauge(
+        "store_free_bytes",
+        "Bytes that may still be stored, limited by disk and quota",
+        store.free_bytes,
+    );
     node.metrics().register(&mut registry);
     let mut text = String::new();
     encode(&mut text, &registry).map_err(|error| HttpError::internal(&error))?;

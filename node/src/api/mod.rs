@@ -25,11 +25,20 @@ pub(crate) fn routes() -> Router<Node> {
         .route("/metrics", get(metrics::metrics))
         .route("/api/v1/status", get(status::status))
         .route("/api/v1/caches", get(caches::list).post(caches::create))
-        .route("/api/v1/caches/{cache}", get(caches::show).patch(caches::configure).delete(caches::destroy))
+        .route(
+            "/api/v1/caches/{cache}",
+            get(caches::show).patch(caches::configure).delete(caches::destroy),
+        )
         .route("/api/v1/caches/{cache}/missing-paths", post(paths::missing))
         .route("/api/v1/caches/{cache}/paths", get(paths::list))
-        .route("/api/v1/caches/{cache}/paths/{hash}", get(paths::show).delete(paths::delete))
-        .route("/api/v1/caches/{cache}/paths/{hash}/pin", put(paths::pin).delete(paths::unpin))
+        .route(
+            "/api/v1/caches/{cache}/paths/{hash}",
+            get(paths::show).delete(paths::delete),
+        )
+        .route(
+            "/api/v1/caches/{cache}/paths/{hash}/pin",
+            put(paths::pin).delete(paths::unpin),
+        )
         .route("/api/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/api/v1/tokens/{token}", delete(tokens::revoke))
 }

@@ -4,8 +4,8 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 use tetryx_protocol::api::{
-    DeletePathQuery, ErrorName, MissingPathsRequest, MissingPathsResponse, PAGE_LIMIT_MAX, PathInfo, PathsPage,
-    PathsQuery, PinInfo,
+    DeletePathQuery, ErrorName, MissingPathsRequest, MissingPathsResponse, PAGE_LIMIT_MAX, PathInfo,
+    PathsPage, PathsQuery, PinInfo,
 };
 use tetryx_protocol::cache::CacheName;
 use tetryx_protocol::grant::CachePermission;
@@ -51,14 +51,19 @@ pub(super) async fn list(
     caller.cache_in(&view, &cache, CachePermission::Pull)?;
     let limit = page.limit.unwrap_or(PAGE_LIMIT);
     if !(1..=PAGE_LIMIT_MAX).contains(&limit) {
-        return Err(HttpError::bad_request(format!("limit={limit} is outside of 1 to {PAGE_LIMIT_MAX}")));
+        return Err(HttpError::bad_request(format!(
+            "limit={limit} is outside of 1 to {PAGE_LIMIT_MAX}"
+        )));
     }
     let limit = limit as usize;
     let mut records = query::paths(&view, &cache, page.after.as_ref(), limit + 1)?;
     let more = records.len() > limit;
     records.truncate(limit);
     let next = records.last().filter(|_| more).map(PathRecord::hash);
-    let paths = records.into_iter().map(|record| describe(&view, record)).collect::<Result<_, _>>()?;
+    let paths = records
+        .into_iter()
+        .map(|record| describe(&view, record))
+        .collect::<Result<_, _>>()?;
     Ok(ApiJson(PathsPage { paths, next }))
 }
 
@@ -71,7 +76,10 @@ pub(super) async fn show(
     let view = node.replica().view()?;
     caller.cache_in(&view, &cache, CachePermission::Pull)?;
     let record = query::path(&view, &cache, &hash)?.ok_or_else(|| {
-        HttpError::new(ErrorName::NoSuchObject, format!("cache '{cache}' has no path {hash}; push it first"))
+        HttpError::new(
+            ErrorName::NoSuchObject,
+            format!("cache '{cache}' has no path {hash}; push it first"),
+        )
     })?;
     describe(&view, record).map(ApiJson)
 }
@@ -84,7 +92,9 @@ pub(super) async fn delete(
     Parameters(DeletePathQuery { force }): Parameters<DeletePathQuery>,
 ) -> Result<Response, HttpError> {
     caller.cache(&node, &cache, CachePermission::Delete)?;
-    let (index, _) = node.propose(caller.subject(), DeletePath { cache, path, force }).await?;
+    let (index, _) = node
+        .propose(caller.subject(), DeletePath { cache, path, force })
+        .await?;
     Ok(changed(index, StatusCode::NO_CONTENT, ()))
 }
 
@@ -111,8 +121,11 @@ pub(super) async fn unpin(
 }
 
 fn describe(view: &StateView, record: PathRecord) -> Result<PathInfo, HttpError> {
-    let nar = query::nar(view, &record.nar_hash)?
-        .ok_or_else(|| HttpError::internal(&LostNar { path: record.store_path.to_string() }))?;
+    let nar = query::nar(view, &record.nar_hash)?.ok_or_else(|| {
+        HttpError::internal(&LostNar {
+            path: record.store_path.to_string(),
+        })
+    })?;
     Ok(PathInfo {
         store_path: record.store_path,
         nar_hash: record.nar_hash,
@@ -127,7 +140,10 @@ fn describe(view: &StateView, record: PathRecord) -> Result<PathInfo, HttpError>
         created: record.created,
         created_by: record.created_by,
         last_access_day: record.last_access_day,
-        pin: record.pinned.map(|pin| PinInfo { by: pin.by, at: pin.at }),
+        pin: record.pinned.map(|pin| PinInfo {
+            by: pin.by,
+            at: pin.at,
+        }),
     })
 }
 

@@ -21,7 +21,10 @@ pub(super) async fn health() -> ApiJson<serde_json::Value> {
 /// Answers 200 when the node can serve and a leader is known, 503 otherwise.
 pub(super) async fn ready(State(node): State<Node>) -> Result<ApiJson<serde_json::Value>, HttpError> {
     if node.is_stopping() {
-        return Err(HttpError::new(ErrorName::NotReady, "the node is shutting down; ask another one"));
+        return Err(HttpError::new(
+            ErrorName::NotReady,
+            "the node is shutting down; ask another one",
+        ));
     }
     query::cluster(&node.replica().view()?)?;
     if node.replica().status().leader.is_none() {
@@ -33,7 +36,10 @@ pub(super) async fn ready(State(node): State<Node>) -> Result<ApiJson<serde_json
     Ok(ApiJson(serde_json::json!({ "status": "ready" })))
 }
 
-pub(super) async fn status(State(node): State<Node>, caller: Caller) -> Result<ApiJson<StatusResponse>, HttpError> {
+pub(super) async fn status(
+    State(node): State<Node>,
+    caller: Caller,
+) -> Result<ApiJson<StatusResponse>, HttpError> {
     caller.token()?;
     let replica = node.replica().status();
     let counts = counts(&node).await?;
@@ -101,7 +107,9 @@ fn count(view: &StateView) -> Result<Counts, HttpError> {
         let page = query::nars(view, after.as_ref(), COUNT_PAGE)?;
         for (_, nar) in &page {
             counts.nar_bytes = counts.nar_bytes.saturating_add(nar.nar_size);
-            counts.path_bytes = counts.path_bytes.saturating_add(nar.nar_size.saturating_mul(nar.references));
+            counts.path_bytes = counts
+                .path_bytes
+                .saturating_add(nar.nar_size.saturating_mul(nar.references));
         }
         match page.last() {
             Some((last, _)) => after = Some(*last),

@@ -26,7 +26,9 @@ use crate::http::extract::{ApiJson, Param};
 pub(super) async fn list(State(node): State<Node>, caller: Caller) -> Result<ApiJson<TokenList>, HttpError> {
     let claims = caller.token()?;
     let tokens = query::tokens(&node.replica().view()?)?;
-    let visible = tokens.into_iter().filter(|(token, _)| claims.grants.admin || *token == claims.token);
+    let visible = tokens
+        .into_iter()
+        .filter(|(token, _)| claims.grants.admin || *token == claims.token);
     let describe = |(token, record): (TokenId, tetryx_state::records::TokenRecord)| TokenInfo {
         token,
         subject: record.subject,
@@ -35,7 +37,9 @@ pub(super) async fn list(State(node): State<Node>, caller: Caller) -> Result<Api
         expires: record.expires,
         revoked: record.revoked,
     };
-    Ok(ApiJson(TokenList { tokens: visible.map(describe).collect() }))
+    Ok(ApiJson(TokenList {
+        tokens: visible.map(describe).collect(),
+    }))
 }
 
 pub(super) async fn create(
@@ -48,7 +52,9 @@ pub(super) async fn create(
         return Err(HttpError::bad_request("a token needs a subject: whom is it for?"));
     }
     if request.validity_seconds == 0 {
-        return Err(HttpError::bad_request("a token must be valid for at least one second"));
+        return Err(HttpError::bad_request(
+            "a token must be valid for at least one second",
+        ));
     }
     if !own.grants.covers(&request.grants) {
         return Err(HttpError::new(
@@ -60,13 +66,24 @@ pub(super) async fn create(
     if !own.grants.admin && node.clock().utc().plus(validity) > own.expires {
         return Err(HttpError::new(
             ErrorName::AccessError,
-            format!("the new token would outlive yours, which expires at {}; ask for a shorter validity", own.expires),
+            format!(
+                "the new token would outlive yours, which expires at {}; ask for a shorter validity",
+                own.expires
+            ),
         ));
     }
-    let (token, claims) = node.issue_token(caller.subject(), request.subject, validity, request.grants).await?;
+    let (token, claims) = node
+        .issue_token(caller.subject(), request.subject, validity, request.grants)
+        .await?;
     let index = node.replica().applied_index();
-    let mut response = changed(index, StatusCode::CREATED, ApiJson(CreateTokenResponse { token, claims }));
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let mut response = changed(
+        index,
+        StatusCode::CREATED,
+        ApiJson(CreateTokenResponse { token, claims }),
+    );
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 

@@ -25,7 +25,11 @@ pub enum ConfigError {
     #[error("{place}: unknown key {key}; {hint}")]
     UnknownKey { place: Place, key: String, hint: String },
     #[error("{place}: {key}: {message}")]
-    BadValue { place: Place, key: String, message: String },
+    BadValue {
+        place: Place,
+        key: String,
+        message: String,
+    },
 }
 
 /// Where in which file.
@@ -49,8 +53,10 @@ impl fmt::Display for Place {
 /// # Errors
 /// See [`ConfigError`].
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
     parse(&text, path)
 }
 
@@ -67,7 +73,11 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
     let entries = entries(document.get_ref());
     if let Some(entry) = entries.iter().find(|entry| !entry.is_known()) {
         let (key, hint) = entry.explain();
-        return Err(ConfigError::UnknownKey { place: place(entry.key_span.clone()), key, hint });
+        return Err(ConfigError::UnknownKey {
+            place: place(entry.key_span.clone()),
+            key,
+            hint,
+        });
     }
     let bad_value = |key: &str, span: Option<Range<usize>>, message: String| {
         let entry = entries.iter().find(|entry| match &span {
@@ -75,7 +85,12 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
             None => entry.dotted() == key,
         });
         ConfigError::BadValue {
-            place: place(entry.map(|entry| entry.value_span.clone()).or(span).unwrap_or_default()),
+            place: place(
+                entry
+                    .map(|entry| entry.value_span.clone())
+                    .or(span)
+                    .unwrap_or_default(),
+            ),
             key: entry.map_or_else(|| key.to_owned(), Entry::dotted),
             message,
         }
@@ -92,7 +107,11 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
 fn complaint(config: &Config) -> Option<(&'static str, String)> {
     let http = &config.http;
     let at_least_1s = |duration: Duration| duration < Duration::from_secs(1);
-    if config.name.as_ref().is_some_and(|name| name.trim().is_empty() || name.len() > 100) {
+    if config
+        .name
+        .as_ref()
+        .is_some_and(|name| name.trim().is_empty() || name.len() > 100)
+    {
         return Some(("name", "a name has 1 to 100 characters".to_owned()));
     }
     if config.data_dir.as_ref().is_some_and(|dir| !dir.is_absolute()) {
@@ -101,7 +120,10 @@ fn complaint(config: &Config) -> Option<(&'static str, String)> {
     if let Some(url) = &http.public_url
         && !is_base_url(url)
     {
-        return Some(("http.public_url", format!("{url:?} is not an http:// or https:// URL without query")));
+        return Some((
+            "http.public_url",
+            format!("{url:?} is not an http:// or https:// URL without query"),
+        ));
     }
     if http.connections_max == 0 {
         return Some(("http.connections_max", "must be at least 1".to_owned()));
@@ -121,15 +143,48 @@ fn complaint(config: &Config) -> Option<(&'static str, String)> {
     }
     let limits = &config.limits;
     if !(16..=10_000).contains(&limits.header_count_max) {
-        return Some(("limits.header_count_max", "must be between 16 and 10000".to_owned()));
+        return Some((
+            "limits.header_count_max",
+            "must be between 16 and 10000".to_owned(),
+        ));
     }
     for (key, size, min, max) in [
-        ("limits.header_bytes_max", limits.header_bytes_max, Size::kib(8), Size::mib(1)),
-        ("limits.json_body_max", limits.json_body_max, Size::kib(64), Size::gib(1)),
-        ("limits.nar_size_max", limits.nar_size_max, Size::mib(1), Size::gib(1 << 20)),
-        ("limits.narinfo_size_max", limits.narinfo_size_max, Size::kib(4), Size::mib(64)),
-        ("store.segment_size", config.store.segment_size, Size::mib(1), Size::gib(1)),
-        ("store.index_cache", config.store.index_cache, Size::mib(1), Size::gib(1 << 10)),
+        (
+            "limits.header_bytes_max",
+            limits.header_bytes_max,
+            Size::kib(8),
+            Size::mib(1),
+        ),
+        (
+            "limits.json_body_max",
+            limits.json_body_max,
+            Size::kib(64),
+            Size::gib(1),
+        ),
+        (
+            "limits.nar_size_max",
+            limits.nar_size_max,
+            Size::mib(1),
+            Size::gib(1 << 20),
+        ),
+        (
+            "limits.narinfo_size_max",
+            limits.narinfo_size_max,
+            Size::kib(4),
+            Size::mib(64),
+        ),
+        (
+            "store.segment_size",
+            config.store.segment_size,
+            Size::mib(1),
+            Size::gib(1),
+        ),
+        (
+            "store.index_cache",
+            config.store.index_cache,
+            Size::mib(1),
+            Size::gib(1 << 10),
+        ),
     ] {
         if !(min..=max).contains(&size) {
             return Some((key, format!("{size} is outside of {min} to {max}")));
@@ -159,7 +214,11 @@ fn entries(document: &DeTable<'_>) -> Vec<Entry> {
     for (key, value) in document {
         match value.get_ref() {
             DeValue::Table(table) if is_section(key.get_ref()) => {
-                entries.extend(table.iter().map(|(name, value)| Entry::new(Some(key.get_ref()), name, value)));
+                entries.extend(
+                    table
+                        .iter()
+                        .map(|(name, value)| Entry::new(Some(key.get_ref()), name, value)),
+                );
             }
             _ => entries.push(Entry::new(None, key, value)),
         }
@@ -168,11 +227,16 @@ fn entries(document: &DeTable<'_>) -> Vec<Entry> {
 }
 
 fn is_section(name: &str) -> bool {
-    KEYS.iter().any(|key| !key.section.is_empty() && key.section == name)
+    KEYS.iter()
+        .any(|key| !key.section.is_empty() && key.section == name)
 }
 
 impl Entry {
-    fn new(section: Option<&str>, name: &Spanned<toml::de::DeString<'_>>, value: &Spanned<DeValue<'_>>) -> Self {
+    fn new(
+        section: Option<&str>,
+        name: &Spanned<toml::de::DeString<'_>>,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Self {
         Self {
             section: section.map(str::to_owned),
             name: name.get_ref().to_string(),
@@ -195,7 +259,11 @@ impl Entry {
     /// The key as written, and what to do about it.
     fn explain(&self) -> (String, String) {
         if self.is_table && self.section.is_none() {
-            let sections: Vec<_> = KEYS.iter().map(|key| key.section).filter(|name| !name.is_empty()).collect();
+            let sections: Vec<_> = KEYS
+                .iter()
+                .map(|key| key.section)
+                .filter(|name| !name.is_empty())
+                .collect();
             let hint = match nearest(&self.name, sections.iter().copied()) {
                 Some(section) => format!("did you mean [{section}]?"),
                 None => "remove it; the generated file lists every table".to_owned(),
@@ -205,8 +273,13 @@ impl Entry {
         let known: Vec<_> = KEYS.iter().map(|key| dotted(key.section, key.name)).collect();
         let written = self.dotted();
         // The right name in the wrong table comes before a similar name.
-        let same_name = KEYS.iter().find(|key| key.name == self.name).map(|key| dotted(key.section, key.name));
-        let hint = match same_name.or_else(|| nearest(&written, known.iter().map(String::as_str)).map(str::to_owned)) {
+        let same_name = KEYS
+            .iter()
+            .find(|key| key.name == self.name)
+            .map(|key| dotted(key.section, key.name));
+        let hint = match same_name
+            .or_else(|| nearest(&written, known.iter().map(String::as_str)).map(str::to_owned))
+        {
             Some(key) => format!("did you mean {key}?"),
             None => "remove it; the generated file lists every key".to_owned(),
         };
@@ -215,7 +288,11 @@ impl Entry {
 }
 
 fn dotted(section: &str, name: &str) -> String {
-    if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") }
+    if section.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{section}.{name}")
+    }
 }
 
 /// The candidate most like what was written, if any is like it.

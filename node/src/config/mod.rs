@@ -111,9 +111,6 @@ pub struct Gc {
     /// Time between collections; zero leaves it to `tetryx-node gc --once`.
     #[serde(with = "humantime_serde")]
     pub interval: Duration,
-    /// How long paths are kept in caches that do not say; zero keeps them for ever.
-    #[serde(with = "humantime_serde")]
-    pub default_retention: Duration,
 }
 
 /// The replicated log.
@@ -182,25 +179,37 @@ impl Default for Limits {
 
 impl Default for Uploads {
     fn default() -> Self {
-        Self { session_ttl: Duration::from_secs(60 * 60), sessions_max: 1024 }
+        Self {
+            session_ttl: Duration::from_secs(60 * 60),
+            sessions_max: 1024,
+        }
     }
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { segment_size: Size::mib(64), index_cache: Size::mib(32), quota: None }
+        Self {
+            segment_size: Size::mib(64),
+            index_cache: Size::mib(32),
+            quota: None,
+        }
     }
 }
 
 impl Default for Gc {
     fn default() -> Self {
-        Self { interval: Duration::from_secs(12 * 60 * 60), default_retention: Duration::ZERO }
+        Self {
+            interval: Duration::from_secs(12 * 60 * 60)
+        }
     }
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { filter: "info".to_owned(), format: LogFormat::Human }
+        Self {
+            filter: "info,openraft=error".to_owned(),
+            format: LogFormat::Human,
+        }
     }
 }
 
@@ -221,11 +230,15 @@ impl std::str::FromStr for Zone {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let fits = (1..=50).contains(&text.len())
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
         if fits {
             Ok(Self(text.to_owned()))
         } else {
-            Err(format!("{text:?} is not a zone name; use 1 to 50 letters, digits, '-', '_' or '.'"))
+            Err(format!(
+                "{text:?} is not a zone name; use 1 to 50 letters, digits, '-', '_' or '.'"
+            ))
         }
     }
 }

@@ -57,7 +57,10 @@ impl Caller {
     /// 401 without one.
     pub fn token(&self) -> Result<&TokenClaims, HttpError> {
         self.claims().ok_or_else(|| {
-            HttpError::new(ErrorName::Unauthorized, "this needs a token; log in with 'tetryx-cli login'")
+            HttpError::new(
+                ErrorName::Unauthorized,
+                "this needs a token; log in with 'tetryx-cli login'",
+            )
         })
     }
 
@@ -70,7 +73,10 @@ impl Caller {
         if claims.grants.admin {
             return Ok(claims);
         }
-        Err(HttpError::new(ErrorName::AccessError, "this needs a token with the admin grant"))
+        Err(HttpError::new(
+            ErrorName::AccessError,
+            "this needs a token with the admin grant",
+        ))
     }
 
     /// What the token grants, if there is one.
@@ -80,7 +86,8 @@ impl Caller {
 
     /// The name to write into audited commands: the token's subject, or `anonymous`.
     pub fn subject(&self) -> &str {
-        self.claims().map_or("anonymous", |claims| claims.subject.as_str())
+        self.claims()
+            .map_or("anonymous", |claims| claims.subject.as_str())
     }
 
     /// Whether the token grants that, for a cache of that name. Says nothing about public caches.
@@ -97,7 +104,12 @@ impl Caller {
     ///
     /// # Errors
     /// 404 when it does not exist or the caller may not know; 403 when the caller may know but not do this.
-    pub fn cache(&self, node: &Node, name: &CacheName, needs: CachePermission) -> Result<CacheRecord, HttpError> {
+    pub fn cache(
+        &self,
+        node: &Node,
+        name: &CacheName,
+        needs: CachePermission,
+    ) -> Result<CacheRecord, HttpError> {
         self.cache_in(&node.replica().view()?, name, needs)
     }
 
@@ -112,7 +124,9 @@ impl Caller {
         needs: CachePermission,
     ) -> Result<CacheRecord, HttpError> {
         let record = query::cache(view, name)?.filter(|record| self.may_discover(name, record));
-        let Some(record) = record else { return Err(no_such_cache(name)) };
+        let Some(record) = record else {
+            return Err(no_such_cache(name));
+        };
         self.require(name, &record, needs)?;
         Ok(record)
     }
@@ -121,7 +135,12 @@ impl Caller {
     ///
     /// # Errors
     /// 403.
-    pub fn require(&self, name: &CacheName, record: &CacheRecord, needs: CachePermission) -> Result<(), HttpError> {
+    pub fn require(
+        &self,
+        name: &CacheName,
+        record: &CacheRecord,
+        needs: CachePermission,
+    ) -> Result<(), HttpError> {
         if self.is_granted(name, needs) || (record.public && needs == CachePermission::Pull) {
             return Ok(());
         }
@@ -141,7 +160,10 @@ pub(crate) fn no_such_cache(name: &CacheName) -> HttpError {
 pub(crate) fn lacks(name: &CacheName, needs: CachePermission) -> HttpError {
     HttpError::new(
         ErrorName::AccessError,
-        format!("this needs a token that grants '{}' on cache '{name}'; ask for one and log in with it", needs.word()),
+        format!(
+            "this needs a token that grants '{}' on cache '{name}'; ask for one and log in with it",
+            needs.word()
+        ),
     )
 }
 
@@ -176,16 +198,23 @@ fn credential(headers: &HeaderMap) -> Result<Option<String>, HttpError> {
     let malformed = |why: &str| {
         HttpError::new(
             ErrorName::Unauthorized,
-            format!("the Authorization header {why}; send 'Bearer TOKEN', or Basic with the token as password"),
+            format!(
+                "the Authorization header {why}; send 'Bearer TOKEN', or Basic with the token as password"
+            ),
         )
     };
     let mut values = headers.get_all(AUTHORIZATION).iter();
-    let Some(value) = values.next() else { return Ok(None) };
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
     if values.next().is_some() {
         return Err(malformed("is there more than once"));
     }
     let value = value.to_str().map_err(|_| malformed("is not text"))?;
-    let (scheme, credential) = value.trim().split_once(' ').ok_or_else(|| malformed("has no credential"))?;
+    let (scheme, credential) = value
+        .trim()
+        .split_once(' ')
+        .ok_or_else(|| malformed("has no credential"))?;
     let credential = credential.trim();
     if scheme.eq_ignore_ascii_case("bearer") {
         return Ok(Some(credential.to_owned()));
@@ -220,7 +249,13 @@ mod tests {
     fn a_token_comes_as_bearer_or_as_the_password_of_anybody() {
         let basic = format!("Basic {}", BASE64.encode(b"any user:a.b.c"));
         let nameless = format!("basic {}", BASE64_NOPAD.encode(b":a.b.c"));
-        for header in ["Bearer a.b.c", "bearer a.b.c", "BEARER  a.b.c ", &basic, &nameless] {
+        for header in [
+            "Bearer a.b.c",
+            "bearer a.b.c",
+            "BEARER  a.b.c ",
+            &basic,
+            &nameless,
+        ] {
             assert_eq!(read(&[header]).unwrap().as_deref(), Some("a.b.c"), "{header}");
         }
         assert!(read(&[]).unwrap().is_none());
@@ -230,7 +265,11 @@ mod tests {
     fn a_malformed_authorization_is_unauthorized_not_ignored() {
         let no_password = format!("Basic {}", BASE64.encode(b"a.b.c"));
         for header in ["Bearer", "Digest x", "Basic !!!", "Basic /w==", &no_password] {
-            assert_eq!(read(&[header]).unwrap_err().name(), ErrorName::Unauthorized, "{header}");
+            assert_eq!(
+                read(&[header]).unwrap_err().name(),
+                ErrorName::Unauthorized,
+                "{header}"
+            );
         }
         assert!(read(&["Bearer a.b.c", "Bearer d.e.f"]).is_err());
     }

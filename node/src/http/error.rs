@@ -8,8 +8,8 @@ use std::error::Error;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use http::header::{HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::StatusCode;
+use http::header::{HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use tetryx_protocol::api::{ApiError, ErrorName};
 use tetryx_raft::{ProposeError, ReplicaError};
 use tetryx_state::{Refusal, StateError};
@@ -30,7 +30,12 @@ impl HttpError {
     /// An error with the status that belongs to its name. The message says what, why, and what to do next.
     pub fn new(name: ErrorName, message: impl Into<String>) -> Self {
         let status = StatusCode::from_u16(name.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, name, message: message.into(), headers: Vec::new() }
+        Self {
+            status,
+            name,
+            message: message.into(),
+            headers: Vec::new(),
+        }
     }
 
     /// The same error under another status, where HTTP knows a better one than the name's (405, 408, 416, 431).
@@ -87,16 +92,24 @@ impl HttpError {
 
 impl IntoResponse for HttpError {
     fn into_response(self) -> Response {
-        let body = ApiError { code: self.status.as_u16(), ..ApiError::new(self.name, self.message) };
+        let body = ApiError {
+            code: self.status.as_u16(),
+            ..ApiError::new(self.name, self.message)
+        };
         let mut response = (self.status, Json(body)).into_response();
         let headers = response.headers_mut();
         headers.extend(self.headers);
         match self.status {
             StatusCode::UNAUTHORIZED => {
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tetryx\""));
+                headers.insert(
+                    WWW_AUTHENTICATE,
+                    HeaderValue::from_static("Bearer realm=\"tetryx\""),
+                );
             }
             StatusCode::SERVICE_UNAVAILABLE => {
-                headers.entry(RETRY_AFTER).or_insert(HeaderValue::from_static("1"));
+                headers
+                    .entry(RETRY_AFTER)
+                    .or_insert(HeaderValue::from_static("1"));
             }
             _ => {}
         }
@@ -162,7 +175,10 @@ impl From<StoreError> for HttpError {
 impl From<ReplicaError> for HttpError {
     fn from(error: ReplicaError) -> Self {
         if matches!(error, ReplicaError::Stopped) {
-            return Self::new(ErrorName::NotReady, "the node is shutting down; ask another one, or later");
+            return Self::new(
+                ErrorName::NotReady,
+                "the node is shutting down; ask another one, or later",
+            );
         }
         Self::internal(&error)
     }

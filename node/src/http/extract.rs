@@ -71,7 +71,11 @@ impl<T: Segment, S: Send + Sync> FromRequestParts<S> for Param<T> {
         let params = RawPathParams::from_request_parts(parts, state)
             .await
             .map_err(|rejection| refuse(parts.uri.path(), &rejection.body_text()))?;
-        let text = params.iter().find(|(name, _)| *name == T::PARAMETER).map(|(_, text)| text).unwrap_or_default();
+        let text = params
+            .iter()
+            .find(|(name, _)| *name == T::PARAMETER)
+            .map(|(_, text)| text)
+            .unwrap_or_default();
         text.parse().map(Self).map_err(|why| refuse(text, &why))
     }
 }
@@ -86,9 +90,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HttpError> {
         match Query::from_request_parts(parts, state).await {
             Ok(Query(query)) => Ok(Self(query)),
-            Err(QueryRejection::FailedToDeserializeQueryString(why)) => {
-                Err(HttpError::bad_request(format!("the query string is not understood: {}", why.body_text())))
-            }
+            Err(QueryRejection::FailedToDeserializeQueryString(why)) => Err(HttpError::bad_request(format!(
+                "the query string is not understood: {}",
+                why.body_text()
+            ))),
             Err(why) => Err(HttpError::bad_request(why.body_text())),
         }
     }
@@ -122,9 +127,19 @@ fn explain(rejection: &JsonRejection) -> HttpError {
             HttpError::bad_request("the body must be JSON; send it with 'content-type: application/json'")
                 .with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE)
         }
+        JsonRejection::BytesRejection(_) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            too_large()
+        }
         JsonRejection::BytesRejection(_) => unreadable_body(rejection, &text),
         _ => HttpError::bad_request(text),
     }
+}
+
+fn too_large() -> HttpError {
+    HttpError::new(
+        ErrorName::TooLarge,
+        "the body is larger than limits.json_body_max of this node",
+    )
 }
 
 /// A body that broke off, stood still, or is larger than its limit.
@@ -132,11 +147,13 @@ pub(crate) fn unreadable_body(error: &(dyn std::error::Error + 'static), text: &
     let mut cause = Some(error);
     while let Some(error) = cause {
         if error.is::<http_body_util::LengthLimitError>() {
-            return HttpError::new(ErrorName::TooLarge, "the body is larger than limits.json_body_max of this node");
+            return too_large();
         }
         if error.is::<tower_http::timeout::TimeoutError>() {
-            return HttpError::bad_request("the body stood still for longer than http.body_idle_timeout of this node")
-                .with_status(StatusCode::REQUEST_TIMEOUT);
+            return HttpError::bad_request(
+                "the body stood still for longer than http.body_idle_timeout of this node",
+            )
+            .with_status(StatusCode::REQUEST_TIMEOUT);
         }
         cause = error.source();
     }

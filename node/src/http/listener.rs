@@ -53,7 +53,9 @@ impl Listener {
             io::ErrorKind::AddrInUse => NodeError::AddressInUse { address },
             _ => NodeError::Listen { address, source },
         })?;
-        let address = socket.local_addr().map_err(|source| NodeError::Listen { address, source })?;
+        let address = socket
+            .local_addr()
+            .map_err(|source| NodeError::Listen { address, source })?;
         Ok(Self { socket, address })
     }
 
@@ -67,7 +69,9 @@ impl Listener {
         let config = node.config();
         let builder = connection_settings(config);
         let graceful = GracefulShutdown::new();
-        let slots = Arc::new(Semaphore::new(config.http.connections_max.min(Semaphore::MAX_PERMITS)));
+        let slots = Arc::new(Semaphore::new(
+            config.http.connections_max.min(Semaphore::MAX_PERMITS),
+        ));
         let mut stop = std::pin::pin!(stop);
         loop {
             let (stream, slot) = tokio::select! {
@@ -90,14 +94,20 @@ impl Listener {
         drop(self.socket);
         let limit = config.http.drain_timeout;
         let open = graceful.count();
-        tracing::info!(connections = open, "stopped listening; waiting for running requests");
+        tracing::info!(
+            connections = open,
+            "stopped listening; waiting for running requests"
+        );
         if tokio::time::timeout(limit, graceful.shutdown()).await.is_err() {
             tracing::warn!(limit = ?limit, "requests still running after http.drain_timeout are cut off");
         }
     }
 
     async fn accept(&self, slots: &Arc<Semaphore>) -> (TcpStream, tokio::sync::OwnedSemaphorePermit) {
-        let slot = Arc::clone(slots).acquire_owned().await.expect("the semaphore is never closed");
+        let slot = Arc::clone(slots)
+            .acquire_owned()
+            .await
+            .expect("the semaphore is never closed");
         loop {
             match self.socket.accept().await {
                 Ok((stream, _)) => {
@@ -118,7 +128,11 @@ impl Listener {
 }
 
 fn connection_settings(config: &Config) -> http1::Builder {
-    let Limits { header_bytes_max, header_count_max, .. } = config.limits;
+    let Limits {
+        header_bytes_max,
+        header_count_max,
+        ..
+    } = config.limits;
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
@@ -134,7 +148,9 @@ fn connection_settings(config: &Config) -> http1::Builder {
 fn lacks_ipv6(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let codes = [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL, Errno::PROTONOSUPPORT];
-    error.raw_os_error().is_some_and(|code| codes.iter().any(|known| known.raw_os_error() == code))
+    error
+        .raw_os_error()
+        .is_some_and(|code| codes.iter().any(|known| known.raw_os_error() == code))
 }
 
 /// Whether the error concerns one client that is gone, not the socket.
@@ -146,5 +162,8 @@ fn is_of_the_connection(error: &io::Error) -> bool {
 }
 
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    std::iter::successors(Some(error), |error| error.source())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
 }

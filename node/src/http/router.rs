@@ -18,7 +18,9 @@ use crate::http::error::HttpError;
 
 /// The whole service of a node: also what tests drive without a socket.
 pub fn router(node: Node) -> Router {
-    let prompt = Router::new().merge(crate::api::routes()).merge(crate::substituter::routes());
+    let prompt = Router::new()
+        .merge(crate::api::routes())
+        .merge(crate::substituter::routes());
     wrap(node, prompt, crate::uploads::routes())
 }
 
@@ -33,7 +35,10 @@ fn wrap(node: Node, prompt: Router<Node>, uploads: Router<Node>) -> Router {
         .merge(uploads)
         .fallback(async || HttpError::not_found())
         .method_not_allowed_fallback(async |request: Request| {
-            HttpError::new(ErrorName::MethodNotAllowed, format!("this route does not take {}", request.method()))
+            HttpError::new(
+                ErrorName::MethodNotAllowed,
+                format!("this route does not take {}", request.method()),
+            )
         })
         .layer(DefaultBodyLimit::max(json_body_max))
         .layer(middleware::map_request(move |request: Request| async move {
@@ -56,7 +61,9 @@ async fn answer_in_time(State(node): State<Node>, request: Request, next: Next) 
 fn too_slow(limit: Duration) -> HttpError {
     HttpError::new(
         ErrorName::NotReady,
-        format!("the node did not answer within {limit:?} (http.request_timeout); the request may be repeated"),
+        format!(
+            "the node did not answer within {limit:?} (http.request_timeout); the request may be repeated"
+        ),
     )
 }
 
@@ -64,12 +71,24 @@ fn too_slow(limit: Duration) -> HttpError {
 async fn limit_head(State(node): State<Node>, request: Request, next: Next) -> Response {
     let limits = &node.config().limits;
     let headers = request.headers();
-    let line = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-    let bytes = headers.iter().fold(line, |sum, (name, value)| sum + name.as_str().len() + value.len() + 4);
+    let line = request
+        .uri()
+        .path_and_query()
+        .map_or(0, |target| target.as_str().len());
+    let bytes = headers.iter().fold(line, |sum, (name, value)| {
+        sum + name.as_str().len() + value.len() + 4
+    });
     let refusal = if headers.len() > limits.header_count_max {
-        format!("{} headers; this node takes {} (limits.header_count_max)", headers.len(), limits.header_count_max)
+        format!(
+            "{} headers; this node takes {} (limits.header_count_max)",
+            headers.len(),
+            limits.header_count_max
+        )
     } else if bytes > limits.header_bytes_max.as_usize() {
-        format!("{bytes} bytes of headers; this node takes {} (limits.header_bytes_max)", limits.header_bytes_max)
+        format!(
+            "{bytes} bytes of headers; this node takes {} (limits.header_bytes_max)",
+            limits.header_bytes_max
+        )
     } else {
         return next.run(request).await;
     };

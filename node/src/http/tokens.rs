@@ -71,7 +71,10 @@ impl TokenDesk {
             }
             None => {
                 let claims = self.verifier.verify(token, now).map_err(|error| refuse(&error))?;
-                let verified = Arc::new(Verified { claims: Arc::new(claims), good_at: AtomicU64::new(NEVER) });
+                let verified = Arc::new(Verified {
+                    claims: Arc::new(claims),
+                    good_at: AtomicU64::new(NEVER),
+                });
                 self.verified.insert(digest, Arc::clone(&verified));
                 verified
             }

@@ -30,7 +30,11 @@ fn leaves(table: &toml::Table) -> BTreeSet<String> {
 /// The generated file with its commented-out examples switched on.
 fn generated_with_examples() -> String {
     let uncomment = |line: &str| match line.strip_prefix("# ") {
-        Some(rest) if rest.split_once(" = ").is_some_and(|(key, _)| KEYS.iter().any(|known| known.name == key)) => {
+        Some(rest)
+            if rest
+                .split_once(" = ")
+                .is_some_and(|(key, _)| KEYS.iter().any(|known| known.name == key)) =>
+        {
             rest.to_owned()
         }
         _ => line.to_owned(),
@@ -65,7 +69,11 @@ fn the_generated_file_lists_every_key_there_is_and_no_other() {
 fn every_key_is_documented() {
     for key in KEYS {
         assert!(key.doc.ends_with('.'), "{} lacks a sentence", key.name);
-        assert!(key.doc.lines().all(|line| line.len() <= 118), "{} is too wide", key.name);
+        assert!(
+            key.doc.lines().all(|line| line.len() <= 118),
+            "{} is too wide",
+            key.name
+        );
     }
 }
 
@@ -88,7 +96,10 @@ fn a_key_in_the_wrong_table_is_refused_with_the_right_one() {
 
 #[test]
 fn a_misspelt_table_is_refused_with_the_nearest_table() {
-    assert_eq!(refusal("[limit]\na = 1"), "/etc/tetryx/node.toml:1:2: unknown key [limit]; did you mean [limits]?");
+    assert_eq!(
+        refusal("[limit]\na = 1"),
+        "/etc/tetryx/node.toml:1:2: unknown key [limit]; did you mean [limits]?"
+    );
 }
 
 #[test]
@@ -99,13 +110,25 @@ fn a_key_unlike_any_other_is_refused_without_a_guess() {
 #[test]
 fn a_value_of_the_wrong_kind_names_its_key_and_line() {
     let message = refusal("[http]\nconnections_max = \"many\"");
-    assert!(message.starts_with("/etc/tetryx/node.toml:2:19: http.connections_max: "), "{message}");
+    assert!(
+        message.starts_with("/etc/tetryx/node.toml:2:19: http.connections_max: "),
+        "{message}"
+    );
     let message = refusal("[http]\n\nrequest_timeout = \"soon\"");
-    assert!(message.starts_with("/etc/tetryx/node.toml:3:19: http.request_timeout: "), "{message}");
+    assert!(
+        message.starts_with("/etc/tetryx/node.toml:3:19: http.request_timeout: "),
+        "{message}"
+    );
     let message = refusal("[limits]\njson_body_max = \"big\"");
-    assert!(message.starts_with("/etc/tetryx/node.toml:2:17: limits.json_body_max: \"big\" is not a size"), "{message}");
+    assert!(
+        message.starts_with("/etc/tetryx/node.toml:2:17: limits.json_body_max: \"big\" is not a size"),
+        "{message}"
+    );
     let message = refusal("http = 5");
-    assert!(message.starts_with("/etc/tetryx/node.toml:1:8: http: "), "{message}");
+    assert!(
+        message.starts_with("/etc/tetryx/node.toml:1:8: http: "),
+        "{message}"
+    );
     let message = refusal("zone = \"a b\"");
     assert!(message.contains("zone: \"a b\" is not a zone name"), "{message}");
 }
