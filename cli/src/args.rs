@@ -36,10 +36,10 @@ pub(crate) struct Cli {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
     /// The server to talk to, by the name given at login [default: the default server]
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
     pub(crate) server: Option<ServerName>,
     /// Print data as JSON
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) json: bool,
 }
 
@@ -133,37 +133,36 @@ pub(crate) struct CacheCreate {
 }
 
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
 pub(crate) struct CacheConfigure {
     /// The cache: 'CACHE', or 'SERVER:CACHE'
     pub(crate) cache: CacheRef,
     /// Let anybody pull without a token
-    #[arg(long, group = "change", conflicts_with = "private")]
+    #[arg(long, conflicts_with = "private")]
     pub(crate) public: bool,
     /// Let only tokens with the pull permission pull
-    #[arg(long, group = "change")]
+    #[arg(long)]
     pub(crate) private: bool,
     /// The priority that Nix gives to the cache; lower is asked first (cache.nixos.org has 40)
-    #[arg(long, value_name = "N", group = "change")]
+    #[arg(long, value_name = "N")]
     pub(crate) priority: Option<u32>,
     /// The Nix store directory that the paths of the cache belong to
-    #[arg(long, value_name = "DIR", group = "change")]
+    #[arg(long, value_name = "DIR")]
     pub(crate) store_dir: Option<String>,
     /// Paths signed by this key are upstream and are not pushed; may be repeated, '' alone clears the list
-    #[arg(long = "upstream-cache-key-name", value_name = "NAME", group = "change")]
+    #[arg(long = "upstream-cache-key-name", value_name = "NAME")]
     pub(crate) upstream_cache_key_names: Option<Vec<String>>,
     /// Delete paths that nobody has pulled for this long, for example '3 months'; 'forever' keeps them
-    #[arg(long, value_name = "PERIOD", group = "change", conflicts_with = "reset_retention_period",
+    #[arg(long, value_name = "PERIOD", conflicts_with = "reset_retention_period",
           value_parser = crate::caches::parse_retention)]
     pub(crate) retention_period: Option<tetryx_protocol::cache::Retention>,
     /// Go back to the retention period of the server's configuration
-    #[arg(long, group = "change")]
+    #[arg(long)]
     pub(crate) reset_retention_period: bool,
     /// How many nodes keep the paths: a number, 'all', or 'default'
-    #[arg(long, value_name = "N|all", group = "change", value_parser = crate::caches::parse_replication)]
+    #[arg(long, value_name = "N|all", value_parser = crate::caches::parse_replication)]
     pub(crate) replication: Option<tetryx_protocol::cache::Replication>,
     /// Make a new signing key; clients must run 'use' again
-    #[arg(long, group = "change")]
+    #[arg(long)]
     pub(crate) regenerate_keypair: bool,
 }
 

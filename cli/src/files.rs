@@ -45,9 +45,11 @@ pub(crate) fn read_if_present(path: &Path) -> Result<Option<String>> {
 /// # Errors
 /// When the folder cannot be made or written, or when the file lives in the Nix store, where nothing may be changed.
 pub(crate) fn replace(path: &Path, text: &str, mode_if_new: u32) -> Result<()> {
-    let target = match fs::canonicalize(path) {
-        Ok(real) => real,
-        Err(_) => path.to_owned(),
+    let target = match (fs::canonicalize(path), fs::read_link(path)) {
+        (Ok(real), _) => real,
+        // A link to nowhere: what it points to will be made.
+        (Err(_), Ok(link)) => path.parent().unwrap_or(Path::new("")).join(link),
+        (Err(_), Err(_)) => path.to_owned(),
     };
     if target.starts_with("/nix/store") {
         bail!(

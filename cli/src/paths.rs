@@ -40,7 +40,7 @@ fn list_text(paths: &[PathInfo]) -> String {
                 path.store_path.to_string(),
                 render::bytes(path.nar_size),
                 render::bytes(path.file_size),
-                path.created.to_string(),
+                render::utc(path.created),
                 path.created_by.clone(),
                 path.pin
                     .as_ref()

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use tetryx_protocol::ProtocolError;
 use tetryx_protocol::cache::CacheName;
 use tetryx_protocol::store_path::{StorePath, StorePathHash};
 
@@ -77,9 +78,7 @@ impl FromStr for CacheRef {
             Some((server, cache)) => (Some(server.parse()?), cache),
             None => (None, text),
         };
-        let cache = cache
-            .parse()
-            .map_err(|error| format!("'{cache}' is no cache name: {error}"))?;
+        let cache = cache.parse().map_err(|error: ProtocolError| error.to_string())?;
         Ok(Self { server, cache })
     }
 }
@@ -130,7 +129,7 @@ mod tests {
     fn a_bad_cache_or_server_name_is_refused_by_name() {
         assert!("local:".parse::<CacheRef>().is_err());
         assert!("a b:x".parse::<CacheRef>().unwrap_err().contains("'a b'"));
-        assert!("../etc".parse::<CacheRef>().unwrap_err().contains("'../etc'"));
+        assert!("../etc".parse::<CacheRef>().unwrap_err().contains("\"../etc\""));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use anyhow::Result;
 use serde::Serialize;
+use tetryx_protocol::time::UtcTime;
 
 /// How this run prints.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +29,7 @@ impl Render {
     /// A line of talk on stderr.
     pub(crate) fn talk(self, line: &str) {
         // Nobody is left to tell if stderr is gone.
-        drop(writeln!(io::stderr().lock(), "tetryx-cli: {line}"));
+        drop(writeln!(io::stderr().lock(), "tetryx-cli: {}", line.trim_end()));
     }
 
     /// Lines of data on stdout.
@@ -73,9 +74,15 @@ pub(crate) fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
-/// Help, version and usage errors, where clap wants them.
+/// Help and version go to stdout, a usage error goes to stderr, marked like everything there.
 pub(crate) fn usage(error: &clap::Error) {
-    drop(error.print());
+    // Nobody is left to tell if the stream is gone.
+    if error.use_stderr() {
+        let text = error.render().to_string();
+        Render::new(false).talk(text.trim_start_matches("error: ").trim_end());
+    } else {
+        drop(error.print());
+    }
 }
 
 /// A table with a head; columns are as wide as their widest cell, the last one is not padded.
@@ -118,6 +125,20 @@ pub(crate) fn fields(fields: &[(&str, String)]) -> String {
     lines.join("\n")
 }
 
+/// A moment for people, to the second; the column or text says that it is UTC.
+pub(crate) fn utc(time: UtcTime) -> String {
+    time.to_string()
+        .chars()
+        .take(19)
+        .collect::<String>()
+        .replace('T', " ")
+}
+
+/// `1 path`, `2 paths`.
+pub(crate) fn count(number: u64, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
 /// A number of bytes for people, with one decimal.
 pub(crate) fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
@@ -152,6 +173,14 @@ mod tests {
         assert_eq!(
             fields(&[("Public", "true".into()), ("Key", "k".into())]),
             "Public: true\n   Key: k"
+        );
+    }
+
+    #[test]
+    fn times_are_printed_to_the_second() {
+        assert_eq!(
+            utc(UtcTime::from_unix_ms(1_772_452_990_123)),
+            "2026-03-02 12:03:10"
         );
     }
 

@@ -30,10 +30,13 @@ fn text(url: &str, status: &StatusResponse) -> String {
     if let Some(quota) = status.store.quota_bytes {
         disk.push_str(&format!(" of a quota of {}", render::bytes(quota)));
     }
-    let content = format!(
-        "{} caches, {} paths, {} NARs",
-        status.caches, status.paths, status.nars
-    );
+    let content = [
+        (status.caches, "cache"),
+        (status.paths, "path"),
+        (status.nars, "NAR"),
+    ]
+    .map(|(number, thing)| render::count(number, thing))
+    .join(", ");
     let size = format!(
         "{} of paths, {} of NARs, {} of chunks as stored",
         render::bytes(status.path_bytes),

@@ -1,7 +1,7 @@
 //! `token create|list|revoke`, and `make-token`.
 
 use anyhow::{Result, bail};
-use serde_json::json;
+use serde::Serialize;
 use tetryx_protocol::api::{CreateTokenRequest, TokenInfo};
 use tetryx_protocol::cache::CachePattern;
 use tetryx_protocol::grant::{CachePermission, Grants};
@@ -31,7 +31,11 @@ pub(crate) async fn create(context: &Context, args: TokenCreate) -> Result<()> {
     }
     if args.dump_claims {
         let expires = clock::utc_now().plus(args.validity);
-        return context.render.json(&claims(&args.subject, expires, &grants));
+        return context.render.json(&Claims {
+            sub: &args.subject,
+            exp: expires.unix_seconds(),
+            grants: &grants,
+        });
     }
     let request = CreateTokenRequest {
         subject: args.subject,
@@ -43,8 +47,12 @@ pub(crate) async fn create(context: &Context, args: TokenCreate) -> Result<()> {
 }
 
 /// The claims as far as they are known here; the server adds its id, the token's id and the time of issue.
-fn claims(subject: &str, expires: UtcTime, grants: &Grants) -> serde_json::Value {
-    json!({ "sub": subject, "exp": expires.unix_seconds(), "https://tetryx.io/jwt/v1": grants })
+#[derive(Debug, Serialize)]
+struct Claims<'a> {
+    sub: &'a str,
+    exp: i64,
+    #[serde(rename = "https://tetryx.io/jwt/v1")]
+    grants: &'a Grants,
 }
 
 fn grants(args: &TokenCreate) -> Grants {
@@ -99,7 +107,7 @@ fn list_text(tokens: &[TokenInfo], now: UtcTime) -> String {
                 token.token.to_string(),
                 token.subject.clone(),
                 state.to_owned(),
-                token.expires.to_string(),
+                render::utc(token.expires),
                 grants_text(&token.grants),
             ]
         })
@@ -134,6 +142,7 @@ async fn revoke(context: &Context, id: &TokenId) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
+    use serde_json::json;
 
     use super::*;
     use crate::args::{Cli, Command};
@@ -166,9 +175,13 @@ mod tests {
             "--pull",
             "b",
         ]);
-        let json = claims("alice", UtcTime::from_unix_ms(1_680_293_339_000), &grants(&args));
+        let claims = Claims {
+            sub: "alice",
+            exp: 1_680_293_339,
+            grants: &grants(&args),
+        };
         assert_eq!(
-            json,
+            serde_json::to_value(claims).unwrap(),
             json!({
                 "sub": "alice",
                 "exp": 1_680_293_339,

@@ -22,6 +22,7 @@ use crate::api::{Client, Patience};
 use crate::args::Push;
 use crate::context::{Context, Server};
 use crate::nix::command;
+use crate::render;
 
 /// How often a push begins a new upload session after the server has ended one.
 const SESSIONS_MAX: usize = 5;
@@ -119,8 +120,8 @@ fn announce(context: &Context, server: &Server, cache: &CacheName, plan: &Plan) 
         )
     } else {
         format!(
-            "⚙️ Pushing {} paths to \"{cache}\" on \"{}\" ({cached} already cached, {upstream} in upstream)...",
-            plan.paths.len(),
+            "⚙️ Pushing {} to \"{cache}\" on \"{}\" ({cached} already cached, {upstream} in upstream)...",
+            render::count(plan.paths.len() as u64, "path"),
             server.name
         )
     };
@@ -136,7 +137,14 @@ fn finish(context: &Context, summary: &Summary) -> Result<()> {
     }
     match summary.failed.len() {
         0 => Ok(()),
-        failed => bail!("{failed} paths were not pushed; the reasons are above"),
+        failed => bail!(
+            "{} not pushed; the reasons are above",
+            if failed == 1 {
+                "1 path was".to_owned()
+            } else {
+                format!("{failed} paths were")
+            }
+        ),
     }
 }
 
