@@ -1,16 +1,122 @@
-//! Garbage collection on this node.
+//! Garbage collection on this node: path → NAR → chunk.
+//!
+//! A path that is deleted takes its NAR record with it when it was the last to have that content; what no NAR record
+//! names any more is removed from the store here.
+//!
+//! # Invariants
+//! - What is live is read from the state after the collection has begun, and everything a path of that state needs
+//!   stays. What is pinned by an upload stays as well; why that is enough is argued in `tetryx_store::collect`.
+//! - The pin of an upload session outlives the process. It is released when its session ends, or, if the session is
+//!   gone with an earlier process, when nobody has used it for `uploads.session_ttl`.
 
-use crate::{Node, NodeError};
+use std::iter;
+
+use serde::{Deserialize, Serialize};
+use tetryx_protocol::hash::{ManifestHash, NarHash};
+use tetryx_raft::Replica;
+use tetryx_state::query;
+use tetryx_store::{CollectReport, MarkError};
+use tokio::task::spawn_blocking;
+
+use crate::{Node, NodeError, uploads};
+
+/// NAR records read from the state at once.
+const PAGE: usize = 1024;
 
 /// What one collection did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CollectSummary {
+    /// Abandoned uploads whose chunks were given up.
+    pub uploads_dropped: u64,
+    /// Manifests removed, one for each NAR.
+    pub manifests_removed: u64,
+    /// Chunks removed.
     pub chunks_removed: u64,
+    /// Bytes by which the disk use shrank.
     pub bytes_freed: u64,
+    /// Pack segments removed, those included whose live chunks were moved.
+    pub segments_removed: u64,
 }
 
 /// Runs one collection to its end.
 pub(crate) async fn collect_once(node: &Node) -> Result<CollectSummary, NodeError> {
-    let _ = node;
-    Ok(CollectSummary::default())
+    let mut uploads_dropped = uploads::release_ended(node).await?;
+    let in_background = node.clone();
+    let (strays, report) = spawn_blocking(move || collect(&in_background)).await?;
+    let report = report?;
+    uploads_dropped += strays;
+    if report.manifests_absent > 0 {
+        tracing::error!(
+            manifests = report.manifests_absent,
+            "manifests of published paths are not on this node; push those paths again"
+        );
+    }
+    let metrics = node.metrics();
+    metrics.collections.inc();
+    metrics.collected_bytes.inc_by(report.bytes_freed);
+    metrics
+        .last_collection
+        .set(u64::try_from(node.clock().utc().unix_seconds()).unwrap_or(0));
+    let summary = CollectSummary {
+        uploads_dropped,
+        manifests_removed: report.manifests_removed,
+        chunks_removed: report.chunks_removed,
+        bytes_freed: report.bytes_freed,
+        segments_removed: report.segments_removed + report.segments_rewritten,
+    };
+    tracing::info!(
+        uploads_dropped,
+        manifests = summary.manifests_removed,
+        chunks = summary.chunks_removed,
+        bytes = summary.bytes_freed,
+        "collected garbage"
+    );
+    Ok(summary)
+}
+
+/// Gives up the pins that earlier processes left, and collects. Blocks.
+fn collect(node: &Node) -> (u64, Result<CollectReport, tetryx_store::StoreError>) {
+    let store = node.store();
+    let now = node.clock().utc();
+    let ttl = node.config().uploads.session_ttl;
+    let strays: Vec<_> = store
+        .pins()
+        .into_iter()
+        .filter(|pin| !uploads::owns_pin(node, &pin.id))
+        .filter(|pin| pin.touched.is_none_or(|touched| now.since(touched) >= ttl))
+        .collect();
+    for pin in &strays {
+        store.unpin(&pin.id);
+    }
+    let replica = node.replica().clone();
+    (
+        strays.len() as u64,
+        store.collect(move || live_manifests(&replica)),
+    )
+}
+
+/// The manifests of all NARs that some path has, read page by page from one view of the state.
+fn live_manifests(
+    replica: &Replica,
+) -> Result<impl Iterator<Item = Result<ManifestHash, MarkError>> + use<>, MarkError> {
+    let view = replica.view()?;
+    let mut after: Option<NarHash> = None;
+    let mut ended = false;
+    let mut page = Vec::new().into_iter();
+    Ok(iter::from_fn(move || {
+        if page.len() == 0 && !ended {
+            match query::live_manifests(&view, after.as_ref(), PAGE) {
+                Ok(rows) => {
+                    ended = rows.len() < PAGE;
+                    after = rows.last().map(|(nar, _)| *nar);
+                    page = rows.into_iter();
+                }
+                Err(error) => {
+                    ended = true;
+                    return Some(Err(error.into()));
+                }
+            }
+        }
+        page.next().map(|(_, manifest)| Ok(manifest))
+    }))
 }
