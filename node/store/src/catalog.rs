@@ -6,12 +6,12 @@
 //!   looks into the overlay first and into the index second never misses it.
 //! - Only bytes that are durable are named by the index.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use parking_lot::RwLock;
 
 use crate::error::StoreError;
-use crate::index::{Changes, Index, PinChanges};
+use crate::index::{Changes, Index};
 use crate::record::{Key, Slot, segment_name};
 
 /// A place in the order in which bytes are appended.
@@ -204,27 +204,20 @@ impl Catalog {
         (overlay.chunks, overlay.manifests, overlay.damaged.len() as u64)
     }
 
-    /// Moves what is durable up to `synced` from the overlay into the index.
-    pub(crate) fn commit(
-        &self,
-        synced: Position,
-        ends: BTreeMap<u32, u64>,
-        removed: Vec<u32>,
-        pins: PinChanges,
-    ) -> Result<(), (StoreError, Changes)> {
-        let overlay = self.overlay.read();
+    /// What the index does not hold yet of all that is durable up to `synced`.
+    pub(crate) fn changes(&self, synced: Position) -> Changes {
         let is_durable = |slot: &Slot| {
             Position {
                 segment: slot.segment,
                 offset: slot.end(),
             } <= synced
         };
-        let mut entries: Vec<(Key, Option<Slot>)> = overlay
+        let overlay = self.overlay.read();
+        let durable = overlay
             .entries
             .iter()
-            .filter(|(_, slot)| slot.as_ref().is_none_or(is_durable))
-            .map(|(key, slot)| (*key, *slot))
-            .collect();
+            .filter(|(_, slot)| slot.as_ref().is_none_or(is_durable));
+        let mut entries: Vec<_> = durable.map(|(key, slot)| (*key, *slot)).collect();
         let damaged = overlay
             .damage_unsaved
             .iter()
@@ -233,16 +226,16 @@ impl Catalog {
         drop(overlay);
         // In key order neighbouring entries share the pages they dirty.
         entries.sort_unstable_by_key(|(key, _)| *key);
-        let changes = Changes {
+        Changes {
             entries,
-            ends,
-            removed,
             damaged,
-            pins,
-        };
-        if let Err(error) = self.index.commit(&changes) {
-            return Err((error, changes));
+            ..Changes::default()
         }
+    }
+
+    /// Moves changes into the index, and out of the overlay what has not changed again meanwhile.
+    pub(crate) fn commit(&self, changes: &Changes) -> Result<(), StoreError> {
+        self.index.commit(changes)?;
         let mut overlay = self.overlay.write();
         overlay.generation += 1;
         for (key, slot) in &changes.entries {

@@ -57,7 +57,7 @@ pub struct CollectReport {
     pub chunks_live: u64,
     /// Chunks removed.
     pub chunks_removed: u64,
-    /// Bytes by which the packs shrank.
+    /// Bytes by which the packs shrank, but for the headers of new segments.
     pub bytes_freed: u64,
     /// Segments removed because nothing in them was live.
     pub segments_removed: u64,
@@ -105,6 +105,8 @@ pub(crate) struct Collection<'a> {
     /// records meanwhile.
     newest: Position,
     live_bytes: BTreeMap<u32, u64>,
+    /// Segments removed, in a directory that was not synced since.
+    unlinked: Vec<u32>,
     pub(crate) report: CollectReport,
 }
 
@@ -126,6 +128,7 @@ impl<'a> Collection<'a> {
             after: None,
             newest: store.writer.lock().position(),
             live_bytes: BTreeMap::new(),
+            unlinked: Vec::new(),
             report: CollectReport::default(),
         };
         allow_full(store.flush(true))?;
@@ -233,19 +236,19 @@ impl<'a> Collection<'a> {
                 Ordering::Greater => break,
             };
             if number < self.newest.segment && live == 0 {
-                self.report.bytes_freed += self.store.remove_segment(number)?;
+                self.report.bytes_freed += self.remove(number)?;
                 self.report.segments_removed += 1;
             } else if len > u64::from(SEGMENT_HEADER_LEN) && live * 2 < len {
                 sparse.push((live, number));
             }
         }
-        allow_full(self.store.flush(true))?;
+        self.forget_unlinked()?;
         // The emptiest first: it frees the most for the room it takes.
         sparse.sort_unstable();
         for (_, number) in sparse {
             match self.store.empty_segment(number) {
                 Ok(Some(copied)) => {
-                    let removed = self.store.remove_segment(number)?;
+                    let removed = self.remove(number)?;
                     self.report.bytes_freed += removed.saturating_sub(copied);
                     if copied == 0 {
                         self.report.segments_removed += 1;
@@ -261,6 +264,35 @@ impl<'a> Collection<'a> {
                 Err(error) => return Err(error),
             }
         }
+        self.forget_unlinked()
+    }
+
+    /// Removes a segment that nothing points into; returns its length.
+    fn remove(&mut self, number: u32) -> Result<u64, StoreError> {
+        let len = self.store.segment_len(number)?;
+        self.store
+            .segments
+            .remove(number)
+            .map_err(|source| StoreError::disk("remove", &segment_name(number), source))?;
+        self.store.writer.lock().removed(number, len);
+        self.unlinked.push(number);
+        Ok(len)
+    }
+
+    /// Tells the index of the removed segments, once they stay removed whatever happens.
+    fn forget_unlinked(&mut self) -> Result<(), StoreError> {
+        if self.unlinked.is_empty() {
+            return Ok(());
+        }
+        self.store
+            .disk
+            .sync_dir()
+            .map_err(|source| StoreError::disk("sync", ".", source))?;
+        self.store
+            .writer
+            .lock()
+            .unindexed_removals
+            .append(&mut self.unlinked);
         allow_full(self.store.flush(true))
     }
 }
@@ -353,17 +385,6 @@ impl Inner {
         Ok(named)
     }
 
-    /// Removes a segment that nothing points into; returns its length.
-    fn remove_segment(&self, number: u32) -> Result<u64, StoreError> {
-        let len = self.segment_len(number)?;
-        self.segments
-            .remove(number)
-            .and_then(|()| self.disk.sync_dir())
-            .map_err(|source| StoreError::disk("remove", &segment_name(number), source))?;
-        self.writer.lock().removed(number, len);
-        Ok(len)
-    }
-
     /// The numbers of all segments on the disk, ascending.
     pub(crate) fn segment_numbers(&self) -> Result<Vec<u32>, StoreError> {
         let names = self
@@ -402,19 +423,5 @@ fn allow_full(result: Result<(), StoreError>) -> Result<(), StoreError> {
             Ok(())
         }
         other => other,
-    }
-}
-
-#[cfg(test)]
-impl ChunkStore {
-    /// The answer and the pin in the wrong order: the mutant that the tests have to catch.
-    pub(crate) fn missing_then_pin(
-        &self,
-        pin: &crate::pins::PinId,
-        chunks: &[tetryx_protocol::hash::ChunkHash],
-    ) -> Result<Vec<tetryx_protocol::hash::ChunkHash>, StoreError> {
-        let missing = self.absent(chunks)?;
-        self.pin(pin, chunks);
-        Ok(missing)
     }
 }

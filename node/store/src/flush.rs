@@ -146,18 +146,21 @@ impl Inner {
 
     /// Moves what is durable into the index, with the pins, in one transaction.
     fn commit(&self, synced: Position, ends: BTreeMap<u32, u64>) -> Result<(), StoreError> {
-        let removed = std::mem::take(&mut self.writer.lock().removed);
-        let (sequence, pins) = {
+        let mut changes = self.catalog.changes(synced);
+        changes.removed = std::mem::take(&mut self.writer.lock().unindexed_removals);
+        changes.ends = ends;
+        let sequence = {
             let mut pins = self.pins.lock();
-            (pins.sequence(), pins.take_changes())
+            changes.pins = pins.take_changes();
+            pins.sequence()
         };
-        if let Err((error, changes)) = self.catalog.commit(synced, ends.clone(), removed, pins) {
+        if let Err(error) = self.catalog.commit(&changes) {
             let needed = (changes.entries.len() as u64 + 1) * Slot::LEN as u64 * 4;
-            self.writer.lock().removed.extend(changes.removed);
+            self.writer.lock().unindexed_removals.extend(changes.removed);
             self.pins.lock().put_back(changes.pins);
             return Err(self.with_numbers(error, needed));
         }
-        self.writer.lock().indexed(&ends);
+        self.writer.lock().indexed(&changes.ends);
         let mut progress = self.progress.lock();
         progress.pins = progress.pins.max(sequence);
         Ok(())

@@ -20,9 +20,9 @@ use crate::record::{Key, Slot};
 pub(crate) const INDEX_NAME: &str = "index.redb";
 /// Its presence says: do not trust the index, rebuild it.
 const REBUILD_NAME: &str = "index.rebuild";
-/// An index up to this size is checked page by page at each start (about a second a GiB); a larger
-/// one is committed in the way that lets redb open it without a walk.
-const CHECKED_BYTES_MAX: u64 = 1 << 30;
+/// An index up to this size (1.8 million chunks) is checked page by page at each start, which takes
+/// about a second then; a larger one is committed in the way that lets redb open it without a walk.
+pub(crate) const CHECKED_BYTES_MAX: u64 = 256 << 20;
 
 const CHUNKS: TableDefinition<'_, &[u8; 32], &[u8; Slot::LEN]> = TableDefinition::new("chunks-1");
 const MANIFESTS: TableDefinition<'_, &[u8; 32], &[u8; Slot::LEN]> = TableDefinition::new("manifests-1");
@@ -70,6 +70,7 @@ pub(crate) struct StoredPin {
 pub(crate) struct Index {
     disk: Arc<dyn Disk>,
     cache_bytes: usize,
+    checked_bytes_max: u64,
     /// `None` only while a reopening has failed: the next access tries again.
     database: RwLock<Option<Database>>,
 }
@@ -77,7 +78,11 @@ pub(crate) struct Index {
 impl Index {
     /// Opens the index; a missing or corrupt one is replaced by an empty one. The second value
     /// tells whether it is empty for that reason.
-    pub(crate) fn open(disk: Arc<dyn Disk>, cache_bytes: u64) -> Result<(Self, bool), StoreError> {
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        cache_bytes: u64,
+        checked_bytes_max: u64,
+    ) -> Result<(Self, bool), StoreError> {
         let cache_bytes = usize::try_from(cache_bytes).unwrap_or(usize::MAX);
         let names = disk
             .list()
@@ -90,13 +95,13 @@ impl Index {
             remove_if_present(disk.as_ref(), REBUILD_NAME)?;
             fresh = true;
         }
-        let database = match open_database(disk.as_ref(), cache_bytes, true) {
+        let database = match open_database(disk.as_ref(), cache_bytes, checked_bytes_max) {
             Ok(database) => database,
             Err(error) if is_corruption(&error) => {
                 warn!(%error, "the chunk index is corrupt; rebuilding it from the packs");
                 remove_if_present(disk.as_ref(), INDEX_NAME)?;
                 fresh = true;
-                open_database(disk.as_ref(), cache_bytes, false)
+                open_database(disk.as_ref(), cache_bytes, 0)
                     .map_err(|error| StoreError::index("create", error))?
             }
             Err(error) => return Err(StoreError::index("open", error)),
@@ -109,7 +114,7 @@ impl Index {
             database: RwLock::new(Some(database)),
         };
         // A database that lacks its tables, or holds others under their names, is no index of ours.
-        if let Err(error) = index.write(|transaction| create_tables(transaction)) {
+        if let Err(error) = index.write(create_tables) {
             if fresh {
                 return Err(error);
             }
@@ -126,14 +131,14 @@ impl Index {
         *database = None;
         remove_if_present(self.disk.as_ref(), INDEX_NAME)?;
         *database = Some(
-            open_database(self.disk.as_ref(), self.cache_bytes, false)
+            open_database(self.disk.as_ref(), self.cache_bytes, 0)
                 .map_err(|error| StoreError::index("create", error))?,
         );
         drop(database);
         self.disk
             .sync_dir()
             .map_err(|source| StoreError::disk("sync", ".", source))?;
-        self.write(|transaction| create_tables(transaction))
+        self.write(create_tables)
     }
 
     /// Looks up many keys in one snapshot.
@@ -300,7 +305,7 @@ impl Index {
         &self,
         run: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
     ) -> Result<(), StoreError> {
-        let quick_repair = self.bytes()? > CHECKED_BYTES_MAX;
+        let quick_repair = self.bytes()? > self.checked_bytes_max;
         self.with_database("write", |database| {
             let mut transaction = database.begin_write()?;
             transaction.set_quick_repair(quick_repair);
@@ -345,7 +350,7 @@ impl Index {
         if database.is_none() {
             info!("opening the chunk index again after an I/O error");
             *database = Some(
-                open_database(self.disk.as_ref(), self.cache_bytes, false)
+                open_database(self.disk.as_ref(), self.cache_bytes, 0)
                     .map_err(|error| StoreError::index("open", error))?,
             );
         }
@@ -364,9 +369,13 @@ impl Index {
     }
 }
 
-fn open_database(disk: &dyn Disk, cache_bytes: usize, check: bool) -> Result<Database, redb::Error> {
+fn open_database(
+    disk: &dyn Disk,
+    cache_bytes: usize,
+    checked_bytes_max: u64,
+) -> Result<Database, redb::Error> {
     let file = disk.open(INDEX_NAME, OpenMode::Create)?;
-    let check = check && file.len()? <= CHECKED_BYTES_MAX;
+    let check = file.len()? <= checked_bytes_max;
     Ok(Database::builder()
         .set_cache_size(cache_bytes)
         .set_check_integrity_on_open(check)

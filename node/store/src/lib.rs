@@ -49,6 +49,8 @@ mod recover;
 mod scan;
 mod segments;
 mod store;
+#[cfg(test)]
+mod tests;
 mod verify;
 mod writer;
 

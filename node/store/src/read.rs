@@ -21,7 +21,7 @@ use crate::store::{ChunkStore, Inner, chunk_keys};
 const READ_BYTES: u64 = 1 << 20;
 /// Bytes between two records that are cheaper to read than to skip.
 const GAP_BYTES: u64 = 16 << 10;
-/// How often a read starts over because a collection has moved a record in between.
+/// How often a read starts over because a record has moved in between.
 const MOVES_MAX: u32 = 8;
 
 impl ChunkStore {
@@ -71,7 +71,7 @@ impl ChunkStore {
 
 /// Why a group of records could not be read.
 enum GroupError {
-    /// Their segment is gone: a collection has moved them.
+    /// They lie elsewhere by now, or nowhere.
     Moved,
     Failed(StoreError),
 }
@@ -157,7 +157,12 @@ impl Inner {
             let to = from + RECORD_HEADER_LEN as usize + slot.frame_len as usize;
             let record = buffer.get(from..to).unwrap_or_default();
             if !is_intact(record, &keys[*at], slot) {
-                return Err(GroupError::Failed(self.catalog.damage(&keys[*at], slot)));
+                // A segment whose sync failed is cut after its records have moved.
+                let now = self.catalog.get(&keys[*at]).map_err(GroupError::Failed)?.slot();
+                return Err(match now == Some(*slot) {
+                    true => GroupError::Failed(self.catalog.damage(&keys[*at], slot)),
+                    false => GroupError::Moved,
+                });
             }
             payloads[*at] = buffer.slice(from + RECORD_HEADER_LEN as usize..to);
         }

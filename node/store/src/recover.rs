@@ -21,7 +21,7 @@ use crate::catalog::{Catalog, Position};
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::StoreError;
 use crate::flush::Progress;
-use crate::index::{Changes, Index};
+use crate::index::{CHECKED_BYTES_MAX, Changes, Index};
 use crate::pins::PinTable;
 use crate::record::{
     Key, RECORD_HEADER_LEN, RecordHeader, SEGMENT_HEADER_LEN, SEGMENT_VERSION, SegmentHeader, Slot,
@@ -40,12 +40,13 @@ const PAGE: usize = 4 << 10;
 impl Inner {
     /// Opens everything and repairs what needs it.
     pub(crate) fn recover(disk: Arc<dyn Disk>, config: StoreConfig) -> Result<Self, StoreError> {
-        let (index, is_new) = Index::open(Arc::clone(&disk), config.index_cache_bytes)?;
+        let (index, is_new) = Index::open(Arc::clone(&disk), config.index_cache_bytes, CHECKED_BYTES_MAX)?;
         let mut recovery = Recovery {
             disk: disk.as_ref(),
             index: &index,
             files: BTreeMap::new(),
             changes: Changes::default(),
+            is_rebuild: is_new,
             found: 0,
         };
         recovery.open_segments()?;
@@ -60,10 +61,11 @@ impl Inner {
                 end, "a pack is shorter than the index says; rebuilding the index"
             );
             index.reset()?;
+            recovery.is_rebuild = true;
         }
         recovery.scan_segments(&index.ends()?)?;
         recovery.forget_absent_segments(&index.ends()?)?;
-        if (is_new || ahead.is_some()) && !recovery.files.is_empty() {
+        if recovery.is_rebuild && !recovery.files.is_empty() {
             info!(
                 records = recovery.found,
                 segments = recovery.files.len(),
@@ -105,6 +107,8 @@ struct Recovery<'a> {
     files: BTreeMap<u32, Segment>,
     /// What the index is told next.
     changes: Changes,
+    /// Whether the index was lost, so that even old segments are read.
+    is_rebuild: bool,
     /// Records found by scanning.
     found: u64,
 }
@@ -238,9 +242,13 @@ impl Recovery<'_> {
         Ok(valid_end)
     }
 
-    /// Gives damaged records a place in the index, since they were written in full and went bad:
-    /// something follows them. Keys that have another record keep it.
+    /// In a rebuild, gives damaged records that others follow a place in the index: they may have
+    /// been promised and gone bad. Keys that have another record keep it. Otherwise such a record
+    /// lies beyond what the index reflects: a crash has torn it, and it never was.
     fn settle(&mut self, damaged: &mut Vec<(Key, Slot)>) -> Result<(), StoreError> {
+        if !self.is_rebuild {
+            damaged.clear();
+        }
         for (key, slot) in damaged.drain(..) {
             let is_known = self.changes.entries.iter().any(|(known, _)| *known == key)
                 || self.index.get_many(&[key])?.iter().any(Option::is_some);

@@ -83,7 +83,7 @@ pub(crate) struct Writer {
     /// Segments whose sync failed: what they hold beyond the last good sync must be written again.
     pub(crate) suspects: BTreeSet<u32>,
     /// Segments that are gone and that the index still knows.
-    pub(crate) removed: Vec<u32>,
+    pub(crate) unindexed_removals: Vec<u32>,
     /// Bytes of all segments together.
     pub(crate) used: u64,
     /// How many segments there are.
@@ -134,7 +134,7 @@ impl Writer {
             directory_dirty: false,
             ends: BTreeMap::new(),
             suspects: BTreeSet::new(),
-            removed: Vec::new(),
+            unindexed_removals: Vec::new(),
             used: segments.values().sum(),
             segments: segments.len() as u64,
         }
@@ -302,6 +302,5 @@ impl Writer {
         self.segments = self.segments.saturating_sub(1);
         self.ends.remove(&number);
         self.dirty.remove(&number);
-        self.removed.push(number);
     }
 }

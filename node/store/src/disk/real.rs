@@ -28,6 +28,9 @@ impl RealDisk {
     /// otherwise what the file system says.
     pub fn new(root: PathBuf) -> io::Result<Self> {
         fs::create_dir_all(&root)?;
+        if let Some(parent) = root.canonicalize()?.parent() {
+            File::open(parent)?.sync_all()?;
+        }
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
