@@ -68,7 +68,7 @@ fn run(context: &Context, command: Command) -> Result<bool> {
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         match command {
             Command::Login(args) => login::run(context, args)?,
             Command::Use(args) => use_cache::run(context, args).await?,
@@ -81,7 +81,10 @@ fn run(context: &Context, command: Command) -> Result<bool> {
             Command::Status => status::run(context).await?,
         }
         Ok(true)
-    })
+    });
+    // A reader that is in the middle of a file when a push fails is not waited for.
+    runtime.shutdown_background();
+    result
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {

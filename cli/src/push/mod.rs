@@ -23,5 +23,6 @@ mod plan;
 mod progress;
 mod run;
 mod session;
+mod small;
 
 pub(crate) use self::run::run;

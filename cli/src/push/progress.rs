@@ -8,6 +8,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
+use super::error::PushError;
 use crate::clock::Stopwatch;
 use crate::render::{self, Render};
 
@@ -114,6 +115,14 @@ impl Progress {
     /// A line of talk, above the bars.
     pub(crate) fn note(&self, line: &str) {
         self.bars.suspend(|| self.render.talk(line));
+    }
+
+    /// An upload broke and begins again.
+    pub(crate) fn retrying(&self, path: &str, error: &PushError, wait: Duration) {
+        self.note(&format!(
+            "{path}: {error}; trying again in {:.1} s",
+            wait.as_secs_f64()
+        ));
     }
 
     /// A path is in the cache.

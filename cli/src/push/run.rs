@@ -1,6 +1,6 @@
 //! A push from the command line to the summary.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +18,7 @@ use super::pipeline;
 use super::plan::{Plan, Selection};
 use super::progress::{Arrived, Progress, Summary};
 use super::session::Session;
+use super::small;
 use crate::api::{Client, Patience};
 use crate::args::Push;
 use crate::context::{Context, Server};
@@ -34,7 +35,7 @@ pub(crate) async fn run(context: &Context, args: Push) -> Result<()> {
         context.render.talk("there is nothing to push");
         return Ok(());
     };
-    let mut closure = closure::parse(&command::closure_json(&roots).await?, &info.store_dir)?;
+    let mut closure = closure_of(&roots, &info.store_dir).await?;
     let client = server.client.with_patience(Patience::Long);
 
     let mut before: Option<Summary> = None;
@@ -86,6 +87,18 @@ fn roots(args: &Push, store_dir: &StoreDir) -> Result<Option<Vec<String>>> {
         .map(|path| command::to_store_path(path, dir))
         .collect::<Result<_>>()?;
     Ok((!roots.is_empty()).then(|| roots.into_iter().collect()))
+}
+
+/// Everything that the roots refer to, themselves included.
+async fn closure_of(roots: &[String], store_dir: &StoreDir) -> Result<Vec<LocalPath>> {
+    let mut closure: BTreeMap<StorePath, LocalPath> = BTreeMap::new();
+    // A command line has a length limit.
+    for roots in roots.chunks(1_000) {
+        for path in closure::parse(&command::closure_json(roots).await?, store_dir)? {
+            closure.insert(path.store_path.clone(), path);
+        }
+    }
+    Ok(closure.into_values().collect())
 }
 
 /// What the cache should get and lacks.
@@ -197,10 +210,10 @@ async fn upload_all(
                     report(*index, pipeline::upload_nar(session, &plan.paths[*index]).await);
                     Ok(())
                 }
-                small => {
+                several => {
                     let paths: Vec<(usize, &LocalPath)> =
-                        small.iter().map(|&i| (i, &plan.paths[i])).collect();
-                    pipeline::upload_small(session, &paths, report).await
+                        several.iter().map(|&i| (i, &plan.paths[i])).collect();
+                    small::upload_small(session, &paths, report).await
                 }
             }
         })
