@@ -111,6 +111,7 @@ impl Index {
         let index = Self {
             disk,
             cache_bytes,
+            checked_bytes_max,
             database: RwLock::new(Some(database)),
         };
         // A database that lacks its tables, or holds others under their names, is no index of ours.
