@@ -14,7 +14,9 @@ pub struct SystemClock {
 impl SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the seam")]
     pub fn new() -> Self {
-        Self { started: Instant::now() }
+        Self {
+            started: Instant::now(),
+        }
     }
 }
 
@@ -29,7 +31,9 @@ impl Clock for SystemClock {
     fn utc(&self) -> UtcTime {
         let now = SystemTime::now();
         // A clock set before 1970 is as wrong as one set to 1970; neither stops the node.
-        let ms = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+        let ms = now
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_millis());
         UtcTime::from_unix_ms(i64::try_from(ms).unwrap_or(i64::MAX))
     }
 

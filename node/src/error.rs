@@ -62,6 +62,8 @@ pub enum NodeError {
     NoCluster,
     #[error("the chunk store failed")]
     Store(#[source] Box<StoreError>),
+    #[error("the running node could not do it: {why}")]
+    Control { why: String },
     #[error("a task of the node ended without a result")]
     Task(#[from] tokio::task::JoinError),
 }
@@ -76,6 +78,13 @@ impl NodeError {
     }
 }
 
+impl NodeError {
+    /// The error with its causes, on one line.
+    pub(crate) fn chain(&self) -> String {
+        chain(self)
+    }
+}
+
 impl From<StoreError> for NodeError {
     fn from(error: StoreError) -> Self {
         Self::Store(Box::new(error))
@@ -86,4 +95,16 @@ impl<E: Error + Send + Sync + 'static> From<StateError<E>> for NodeError {
     fn from(error: StateError<E>) -> Self {
         Self::State(Box::new(error))
     }
+}
+
+/// An error with its causes, on one line.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }

@@ -148,7 +148,7 @@ impl std::fmt::Display for Welcome<'_> {
 -----------------
 Welcome to Tetryx!
 
-A station of its own has been set up. Its configuration is in:
+A cluster of one node has been set up for you. Its configuration is in:
 
     {config}
 

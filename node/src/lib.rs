@@ -8,6 +8,7 @@ mod api;
 pub mod clock;
 mod collect;
 pub mod config;
+pub mod control;
 pub mod entropy;
 mod error;
 mod files;

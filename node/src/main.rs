@@ -10,7 +10,7 @@ use tetryx_node::config::{self, Config, LogFormat, Size, Zone};
 use tetryx_node::http::listener::Listener;
 use tetryx_node::http::router::router;
 use tetryx_node::places::{self, DataDir};
-use tetryx_node::{NodeError, first_start, open};
+use tetryx_node::{NodeError, control, first_start, open};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The Tetryx station daemon: a Nix binary cache that needs nothing else.
@@ -30,7 +30,7 @@ struct Arguments {
 enum Command {
     /// Run the node (the default)
     Run,
-    /// Collect garbage; the node must not be running
+    /// Collect garbage, whether the node runs or not
     Gc {
         /// One collection, then exit
         #[arg(long, required = true)]
@@ -83,7 +83,7 @@ async fn main() -> ExitCode {
 /// Serves until SIGTERM or SIGINT.
 async fn run(options: Options) -> anyhow::Result<()> {
     // Before anything is made: a signal from here on is an orderly stop.
-    let mut signals = Signals::new()?;
+    let (mut signals, mut impatience) = (Signals::new()?, Signals::new()?);
     let mut setup = Setup::load(options)?;
     start_logging(&setup.config)?;
     let listener = Listener::bind(setup.config.http.listen).await?;
@@ -108,14 +108,20 @@ async fn run(options: Options) -> anyhow::Result<()> {
     );
 
     node.start_tasks();
+    if let Err(error) = control::serve(&node, &data_dir) {
+        tracing::warn!(%error, "no control socket: 'gc --once' works only while this node is stopped");
+    }
     let mut failure = None;
     let stop = async {
         tokio::select! {
-            () = signals.next() => {}
+            signal = signals.next() => tracing::info!(signal, "stopping"),
             error = node.replica().fatal() => failure = Some(error),
         }
     };
-    listener.serve(&node, router(node.clone()), stop).await;
+    tokio::select! {
+        () = listener.serve(&node, router(node.clone()), stop) => {}
+        () = impatience.second() => tracing::warn!("a second signal: running requests are cut off"),
+    }
     node.shutdown().await?;
     if let Some(error) = failure {
         return Err(NodeError::Replica(error).into());
@@ -124,14 +130,24 @@ async fn run(options: Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One garbage collection on a node that is not running.
+/// One garbage collection, by the node that runs on the data or, if none does, by this process.
 async fn collect(options: Options) -> anyhow::Result<()> {
     let setup = Setup::load(options)?;
     start_logging(&setup.config)?;
-    let data_dir = setup.claim_data_dir()?;
-    let node = open::open(setup.config.clone(), &data_dir).await?;
-    let summary = node.collect_once().await?;
-    node.shutdown().await?;
+    let summary = match setup.claim_data_dir() {
+        Ok(data_dir) => {
+            let node = open::open(setup.config.clone(), &data_dir).await?;
+            let summary = node.collect_once().await?;
+            node.shutdown().await?;
+            summary
+        }
+        // A node runs on it: have that one do it.
+        Err(NodeError::DataDirInUse { path }) => match control::collect(&path).await? {
+            Some(summary) => summary,
+            None => return Err(NodeError::DataDirInUse { path }.into()),
+        },
+        Err(error) => return Err(error.into()),
+    };
     say(&format!(
         "freed {}: {} chunks and {} NARs removed, {} abandoned uploads dropped\n",
         Size::new(summary.bytes_freed),
@@ -245,12 +261,17 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) {
-        let name = tokio::select! {
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
-        };
-        tracing::info!(signal = name, "stopping");
+        }
+    }
+
+    /// The one after the next.
+    async fn second(&mut self) {
+        self.next().await;
+        self.next().await;
     }
 }
 

@@ -4,7 +4,6 @@
 //! - Nothing here is global: two nodes in one process share nothing but what their [`Parts`] share.
 //! - A task the node starts ends when the node shuts down.
 
-use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -264,7 +263,7 @@ impl Node {
             loop {
                 tokio::time::sleep(interval).await;
                 if let Err(error) = collect::collect_once(&node).await {
-                    tracing::error!(error = &error as &dyn Error, "a garbage collection failed");
+                    tracing::error!(error = error.chain(), "a garbage collection failed");
                 }
             }
         });

@@ -110,7 +110,6 @@ impl DataFiles for MemoryFiles {
 pub(crate) struct TestNode {
     pub(crate) node: Node,
     pub(crate) clock: Arc<TestClock>,
-    pub(crate) disk: Arc<MemoryDisk>,
     pub(crate) app: Router,
     /// The root token.
     pub(crate) root: String,
@@ -132,8 +131,7 @@ impl TestNode {
         let entropy: Arc<dyn Entropy> = Arc::new(TestEntropy::new(seed));
         let node_key = NodeKey::from_seed(&draw(entropy.as_ref()));
         let cluster_secret = ClusterSecret::from_bytes(&draw(entropy.as_ref()));
-        let disk = Arc::new(MemoryDisk::new());
-        let store = ChunkStore::open(Arc::clone(&disk) as _, open::store_config(&config)).unwrap();
+        let store = ChunkStore::open(Arc::new(MemoryDisk::new()), open::store_config(&config)).unwrap();
         let replica = Replica::open(ReplicaConfig {
             node_id: node_key.node_id(),
             files: Arc::new(MemoryFiles::default()),
@@ -169,7 +167,6 @@ impl TestNode {
         Self {
             node,
             clock,
-            disk,
             app,
             root,
         }

@@ -271,6 +271,29 @@ fn a_request_that_never_ends_does_not_hold_the_process_beyond_the_limit() {
     assert!(stderr.contains("http.drain_timeout"), "{stderr}");
 }
 
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let home = Home::new();
+    let mut daemon = home.start(&[]);
+    let mut stream = TcpStream::connect(daemon.address).unwrap();
+    let head =
+        "POST /api/v1/caches HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n";
+    stream
+        .write_all(format!("{head}Expect: 100-continue\r\n\r\n").as_bytes())
+        .unwrap();
+    stream.read_exact(&mut [0; 12]).unwrap();
+    daemon.signal(Signal::TERM);
+    let mut stderr = BufReader::new(daemon.child.stderr.take().unwrap()).lines();
+    stderr
+        .find(|line| line.as_ref().unwrap().contains("stopped listening"))
+        .unwrap()
+        .unwrap();
+    daemon.signal(Signal::INT);
+    assert_eq!(daemon.child.wait().unwrap().code(), Some(0));
+    let rest: Vec<_> = stderr.map(Result::unwrap).collect();
+    assert!(rest.iter().any(|line| line.contains("second signal")), "{rest:?}");
+}
+
 /// What a first start makes, in the order it makes it.
 const STEPS: &[&str] = &[
     "config/tetryx/node.toml",
@@ -342,12 +365,10 @@ fn is_listening(home: &Home) -> bool {
 fn a_second_process_on_the_same_data_is_refused() {
     let home = Home::new();
     let _first = home.start(&[]);
-    for arguments in [&["--listen", "127.0.0.1:0"][..], &["gc", "--once"]] {
-        let refused = stderr(&home.run(arguments));
-        assert!(refused.contains("another tetryx-node uses"), "{refused}");
-        assert!(refused.contains(home.data_dir().to_str().unwrap()), "{refused}");
-        assert!(refused.contains("--data-dir"), "{refused}");
-    }
+    let refused = stderr(&home.run(&["--listen", "127.0.0.1:0"]));
+    assert!(refused.contains("another tetryx-node uses"), "{refused}");
+    assert!(refused.contains(home.data_dir().to_str().unwrap()), "{refused}");
+    assert!(refused.contains("--data-dir"), "{refused}");
 }
 
 #[test]
@@ -425,6 +446,24 @@ fn the_options_go_before_the_configuration_file() {
     assert!(status.contains("\"node_name\":\"from-option\""), "{status}");
     assert!(status.contains("\"zone\":\"from-file\""), "{status}");
     assert!(data.join("node.key").exists() && !home.data_dir().exists());
+}
+
+#[test]
+fn gc_once_collects_on_a_running_node() {
+    let home = Home::new();
+    let daemon = home.start(&[]);
+    let output = home.run(&["gc", "--once"]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .starts_with("freed 0 B:")
+    );
+    assert!(
+        daemon
+            .get("/metrics", None)
+            .contains("tetryx_collections_total 1")
+    );
 }
 
 #[test]

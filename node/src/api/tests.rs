@@ -1,5 +1,7 @@
 //! The API as its users see it, through the router.
 
+use std::collections::BTreeSet;
+
 use http::{Method, StatusCode};
 use serde_json::json;
 use tetryx_protocol::api::{CacheInfo, CacheList, ErrorName, PathsPage, StatusResponse};
@@ -495,4 +497,35 @@ async fn a_mission_needs_its_grant() {
         .ask_json(Method::POST, "/api/v1/caches", Some(&crew), &body)
         .await;
     assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+}
+
+#[tokio::test]
+async fn the_operations_guide_lists_exactly_the_metrics_there_are() {
+    let test = TestNode::new().await;
+    // What is counted by route shows once there was a request
+    test.get("/health", None).await;
+    let metrics = test.get("/metrics", None).await;
+    let described = metrics
+        .text()
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let suffix = |kind: &str| match kind {
+        "counter" => "_total",
+        "info" => "_info",
+        _ => "",
+    };
+    let real: BTreeSet<_> = described
+        .map(|(name, kind)| format!("{name}{}", suffix(kind)))
+        .collect();
+    let guide = include_str!("../../../docs/operations.md");
+    let listed = guide
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| word.starts_with("tetryx_"));
+    let listed: BTreeSet<_> = listed
+        .filter(|word| !word.contains(' '))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(listed, real);
 }

@@ -199,7 +199,7 @@ impl Default for Store {
 impl Default for Gc {
     fn default() -> Self {
         Self {
-            interval: Duration::from_secs(12 * 60 * 60)
+            interval: Duration::from_secs(12 * 60 * 60),
         }
     }
 }

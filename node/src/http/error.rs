@@ -16,6 +16,7 @@ use tetryx_state::{Refusal, StateError};
 use tetryx_store::StoreError;
 
 use crate::NodeError;
+use crate::error::chain;
 
 /// A refused or failed request: what becomes of it is an [`ApiError`] with the name's status.
 #[derive(Debug)]
@@ -54,14 +55,7 @@ impl HttpError {
 
     /// A failure of the node itself: logs the cause, tells the client only that it happened.
     pub fn internal(cause: &(dyn Error + 'static)) -> Self {
-        let mut chain = cause.to_string();
-        let mut next = cause.source();
-        while let Some(cause) = next {
-            chain.push_str(": ");
-            chain.push_str(&cause.to_string());
-            next = cause.source();
-        }
-        tracing::error!(error = %chain, "a request failed inside the node");
+        tracing::error!(error = chain(cause), "a request failed inside the node");
         Self::new(
             ErrorName::InternalServerError,
             "the node failed to do this; its log says why, and the request may be repeated",

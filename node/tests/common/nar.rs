@@ -79,7 +79,7 @@ impl TestPath {
     }
 
     #[must_use]
-    pub fn referring_to(mut self, paths: &[&TestPath]) -> Self {
+    pub fn referring_to(mut self, paths: &[&Self]) -> Self {
         self.references
             .extend(paths.iter().map(|path| path.store_path.clone()));
         self
