@@ -12,15 +12,16 @@ let
 
   numbers = builtins.genList (n: n + 1);
 
-  # A chain with diamonds: each library refers to the two before it.
-  library = n:
+  # A chain with diamonds: each library refers to the two before it. A list, so that each is evaluated once.
+  library = n: builtins.elemAt libraries (n - 1);
+  libraries = map (n:
     let before = builtins.filter (m: m > 0) [ (n - 1) (n - 2) ];
     in make "library-${toString n}" ''
       mkdir -p $out/lib $out/include
       seq ${toString (n * 10000)} ${toString (n * 10000 + n * 997)} > $out/lib/lib${toString n}.txt
       echo "$needs" > $out/lib/needs
       echo "#define N ${toString n}" > $out/include/n.h
-    '' { needs = map library before; };
+    '' { needs = map library before; }) (builtins.genList (n: n + 1) 24);
 
   symlinks = make "symlinks" ''
     mkdir -p $out/a/b
@@ -102,7 +103,7 @@ let
   big = make "big" ''
     mkdir $out
     seq 1 36000000 | head -c 310000000 > $out/numbers
-    seq 1 12000000 | gzip -1n | head -c 25165824 > $out/packed
+    head -c 25165824 /dev/urandom > $out/noise
   '' { };
 
   many = make "many-small-files" ''
@@ -131,7 +132,7 @@ let
     printf '#!/bin/sh\necho the tool runs\n' > $out/bin/tool
     chmod +x $out/bin/tool
     echo "$needs" > $out/needs
-  '' { needs = map library (numbers 24) ++ [ selfish symlinks ]; };
+  '' { needs = libraries ++ [ selfish symlinks ]; };
 
   all = make "all" ''
     mkdir $out
@@ -143,18 +144,17 @@ let
     ];
   };
 
-  # A package and its next version: one word more in the middle, another small file, the rest as it was.
+  # A package of 20 MB that does not compress, and its next version: one word more in the middle, another small file,
+  # the rest as it was.
+  data = make "data" "head -c 20000000 /dev/urandom > $out" { };
   package = version: word: make "package-${version}" ''
     mkdir -p $out/share
-    seq 1 9000000 | gzip -1n > packed
-    head -c 16000000 packed > $out/share/data
-    printf '${word}' >> $out/share/data
-    tail -c +16000001 packed >> $out/share/data
+    { head -c 16000000 $data; printf '${word}'; tail -c +16000001 $data; } > $out/share/data
     echo ${version} > $out/version
-  '' { };
+  '' { inherit data; };
 
   # Content that no other path has: `n` names the batch, five paths in it, 1 to 2 MiB together.
-  # Random, so that a build of another day is another path's content, which nobody compares.
+  # Random: another build of it is other content, which nobody compares.
   batch = n:
     let
       leaf = k: make "leaf-${toString n}-${toString k}" ''

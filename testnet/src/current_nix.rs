@@ -66,7 +66,8 @@ impl CurrentNix {
         );
         command.env("HOME", "/mnt/home").env("LC_ALL", "C.UTF-8").env(
             "NIX_CONFIG",
-            "build-users-group =\nsandbox = false\nsubstituters =\nexperimental-features = nix-command\n",
+            "build-users-group =\nsandbox = false\nsubstituters =\nexperimental-features = nix-command\n\
+             fsync-metadata = false\n",
         );
         Finished::run(command)
     }

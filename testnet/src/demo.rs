@@ -79,8 +79,7 @@ pub fn run() -> Result<()> {
     say(
         "5. Substituting it with Nix into a store that was empty until now; Nix trusts that public key only.",
     )?;
-    let fresh = user.folder("fresh");
-    let fresh = fresh.to_str().context("a home is UTF-8")?;
+    let fresh = &user.fresh_store("fresh")?;
     let args = [
         "--store",
         fresh,
@@ -104,14 +103,7 @@ pub fn run() -> Result<()> {
     );
 
     say("6. Comparing: every path's hash, read back from the fresh store's disk.")?;
-    for path in &closure {
-        let (there, here) = (user.nar_hash(fresh, path)?, user.nar_hash("", path)?);
-        ensure!(
-            there == here,
-            "{path} has the hash {there} in the fresh store and {here} where it was built"
-        );
-        user.nix_store(["--store", fresh, "--verify-path", path])?.ok()?;
-    }
+    user.expect_same(fresh, &closure)?;
     let tool = format!(
         "{fresh}/nix/store/{}/bin/tool",
         path.rsplit('/').next().unwrap_or_default()

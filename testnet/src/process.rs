@@ -146,6 +146,11 @@ impl Running {
         })
     }
 
+    /// What it has said on standard error so far, line by line.
+    pub fn said(&self) -> Vec<String> {
+        self.output.lock().stderr.clone()
+    }
+
     /// Waits for the end and keeps what was printed.
     ///
     /// # Errors

@@ -141,7 +141,15 @@ impl Station {
     /// # Errors
     /// When it is not running.
     pub fn ask_to_stop(&self) -> Result<()> {
-        self.running()?.signal(Signal::TERM)
+        self.signal(Signal::TERM)
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.running()?.signal(signal)
     }
 
     /// Waits for it to end.

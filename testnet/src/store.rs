@@ -167,9 +167,10 @@ impl PrivateStore {
     }
 }
 
-/// For every Nix that the harness runs: as the user who runs it, without a network.
-const NIX_CONFIG: &str = "build-users-group =\nsandbox = false\nsubstituters =\nexperimental-features = nix-command\n\
-    connect-timeout = 5\ndownload-attempts = 5\nstalled-download-timeout = 20\n";
+/// For every Nix that the harness runs: as the user who runs it, without a network, and without waiting for the disk,
+/// since its stores need not survive a power cut.
+pub const NIX_CONFIG: &str = "build-users-group =\nsandbox = false\nsubstituters =\nexperimental-features = nix-command\n\
+    connect-timeout = 5\ndownload-attempts = 5\nstalled-download-timeout = 20\nfsync-metadata = false\n";
 
 fn make(folder: &Path) -> Result<()> {
     for part in ["store", "var", "log", "home"] {

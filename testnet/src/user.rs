@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 
 use crate::process::{Finished, Running};
@@ -106,15 +106,64 @@ impl User {
             .collect())
     }
 
-    /// The NAR of a path in the store that `store` names, as `nix-store --store` takes it; the local one if empty.
+    /// The hashes of paths' NARs as the database of a store has them, in the order of the paths.
+    ///
+    /// `store` is what `nix-store --store` takes; the local one if empty.
     ///
     /// # Errors
-    /// When Nix cannot make it.
-    pub fn nar_hash(&self, store: &str, path: &str) -> Result<String> {
-        let mut args = vec!["-q", "--hash", path];
+    /// When a path is not valid there.
+    pub fn nar_hashes(&self, store: &str, paths: &[String]) -> Result<Vec<String>> {
+        let mut args = vec!["-q", "--hash"];
+        args.extend(paths.iter().map(String::as_str));
         if !store.is_empty() {
             args.splice(0..0, ["--store", store]);
         }
-        self.nix_store(args)?.ok()
+        Ok(self.nix_store(args)?.ok()?.lines().map(str::to_owned).collect())
+    }
+
+    /// Checks that paths of another store are what they are in the local one, bit for bit: that the databases agree,
+    /// and that what is on the other's disk is what its database says.
+    ///
+    /// # Errors
+    /// When they are not, with the first difference.
+    pub fn expect_same(&self, store: &str, paths: &[String]) -> Result<()> {
+        let (here, there) = (self.nar_hashes("", paths)?, self.nar_hashes(store, paths)?);
+        for ((path, here), there) in paths.iter().zip(&here).zip(&there) {
+            ensure!(
+                here == there,
+                "{path} has the hash {here} here and {there} in {store}"
+            );
+        }
+        self.nix_store(
+            ["--store", store, "--verify-path"]
+                .into_iter()
+                .chain(paths.iter().map(String::as_str)),
+        )?
+        .ok()?;
+        let references = |store: &str| -> Result<Vec<String>> {
+            let mut args = vec!["-q", "--references"];
+            args.extend(paths.iter().map(String::as_str));
+            if !store.is_empty() {
+                args.splice(0..0, ["--store", store]);
+            }
+            Ok(self.nix_store(args)?.ok()?.lines().map(str::to_owned).collect())
+        };
+        ensure!(
+            references("")? == references(store)?,
+            "references in {store} are others than here"
+        );
+        Ok(())
+    }
+
+    /// A name for a store in the home that does not exist yet.
+    ///
+    /// # Errors
+    /// When the home is not UTF-8.
+    pub fn fresh_store(&self, name: &str) -> Result<String> {
+        self.folder(name)
+            .into_os_string()
+            .into_string()
+            .ok()
+            .context("a home is UTF-8")
     }
 }

@@ -7,10 +7,9 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
-
-use crate::process::DEADLINE;
+use anyhow::{Context as _, Result};
 
 /// As much of what a client sends on a connection is kept for [`Wire::requests`].
 const KEPT: usize = 64 << 10;
@@ -35,7 +34,7 @@ struct State {
     received: u64,
     /// The beginning of each connection's requests.
     requests: Vec<Vec<u8>>,
-    watched: Option<Watch>,
+    watched: Vec<Watch>,
     cut: Option<Cut>,
     cuts_made: u64,
     streams: Vec<TcpStream>,
@@ -44,8 +43,8 @@ struct State {
 
 #[derive(Debug)]
 struct Watch {
-    text: Vec<u8>,
-    seen: u64,
+    text: String,
+    seen: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -111,50 +110,43 @@ impl Wire {
         self.shared.lock().cuts_made
     }
 
-    /// Counts from now on how often clients send this text.
-    pub fn watch_for(&self, text: &str) {
-        self.shared.lock().watched = Some(Watch {
-            text: text.as_bytes().to_owned(),
-            seen: 0,
-        });
+    /// Notes from now on which of these texts clients send.
+    pub fn watch_for<'a>(&self, texts: impl IntoIterator<Item = &'a str>) {
+        let watch = |text: &str| Watch {
+            text: text.to_owned(),
+            seen: false,
+        };
+        self.shared.lock().watched = texts.into_iter().map(watch).collect();
     }
 
-    /// How often the watched text went by.
-    pub fn times_seen(&self) -> u64 {
-        self.shared.lock().watched.as_ref().map_or(0, |watch| watch.seen)
+    /// Those of the watched texts that went by.
+    pub fn seen(&self) -> Vec<String> {
+        let state = self.shared.lock();
+        state
+            .watched
+            .iter()
+            .filter(|watch| watch.seen)
+            .map(|watch| watch.text.clone())
+            .collect()
     }
 
-    /// Waits until clients have sent so many bytes in all.
-    ///
-    /// # Errors
-    /// When they do not in time.
-    pub fn wait_until_sent(&self, bytes: u64) -> Result<()> {
-        self.wait_for("sent", |state| state.sent >= bytes)
+    /// Waits until clients have sent so many bytes in all; false if they have not within the time.
+    pub fn has_sent(&self, bytes: u64, within: Duration) -> bool {
+        self.reaches(within, |state| state.sent >= bytes)
     }
 
-    /// Waits until the server has answered so many bytes in all.
-    ///
-    /// # Errors
-    /// When it does not in time.
-    pub fn wait_until_received(&self, bytes: u64) -> Result<()> {
-        self.wait_for("received", |state| state.received >= bytes)
+    /// Waits until the server has answered so many bytes in all; false if it has not within the time.
+    pub fn has_received(&self, bytes: u64, within: Duration) -> bool {
+        self.reaches(within, |state| state.received >= bytes)
     }
 
-    fn wait_for(&self, what: &str, reached: impl Fn(&State) -> bool) -> Result<()> {
+    fn reaches(&self, within: Duration, reached: impl Fn(&State) -> bool) -> bool {
         let guard = self.shared.lock();
-        let (guard, waited) = self
+        let waited = self
             .shared
             .changed
-            .wait_timeout_while(guard, DEADLINE, |state| !reached(state))
-            .unwrap_or_else(PoisonError::into_inner);
-        if waited.timed_out() {
-            bail!(
-                "not enough was {what} in time: {} bytes sent, {} received",
-                guard.sent,
-                guard.received
-            );
-        }
-        Ok(())
+            .wait_timeout_while(guard, within, |state| !reached(state));
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 }
 
@@ -269,14 +261,13 @@ impl Pump {
                 let kept = &mut state.requests[*connection];
                 let room = KEPT.saturating_sub(kept.len()).min(bytes.len());
                 kept.extend_from_slice(&bytes[..room]);
-                if let Some(watch) = &mut state.watched {
+                if let Some(longest) = state.watched.iter().map(|watch| watch.text.len()).max() {
                     tail.extend_from_slice(bytes);
-                    let length = watch.text.len();
-                    watch.seen += tail
-                        .windows(length)
-                        .filter(|window| *window == watch.text)
-                        .count() as u64;
-                    let keep_from = tail.len().saturating_sub(length - 1);
+                    for watch in state.watched.iter_mut().filter(|watch| !watch.seen) {
+                        let text = watch.text.as_bytes();
+                        watch.seen = tail.windows(text.len()).any(|window| window == text);
+                    }
+                    let keep_from = (tail.len() + 1).saturating_sub(longest);
                     tail.drain(..keep_from);
                 }
                 (bytes.len(), false)
@@ -336,10 +327,14 @@ mod tests {
     #[test]
     fn bytes_are_passed_on_counted_and_watched() {
         let wire = Wire::to(echo()).unwrap();
-        wire.watch_for("bc");
+        wire.watch_for(["bcab", "cx"]);
         assert_eq!(say(&wire, b"abcabc"), b"abcabc");
+        // One text across two connections is none.
         assert_eq!(say(&wire, b"xbc"), b"xbc");
-        assert_eq!((wire.sent(), wire.received(), wire.times_seen()), (9, 9, 3));
+        assert_eq!(
+            (wire.sent(), wire.received(), wire.seen()),
+            (9, 9, vec!["bcab".to_owned()])
+        );
         assert_eq!(wire.requests(), "abcabcxbc");
     }
 
