@@ -1,8 +1,11 @@
 //! What the node counts while it works. Gauges that can be asked for are read when `/metrics` is
 //! (`api::metrics`); this module holds only what would be lost otherwise.
 
+use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::AtomicU64;
 
+use axum::extract::MatchedPath;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -37,13 +40,43 @@ pub(crate) struct Metrics {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     method: Method,
-    route: String,
+    route: Route,
     status: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RouteLabels {
-    route: String,
+    route: Route,
+}
+
+/// A route as a label, shared with the router: no request allocates for being counted.
+#[derive(Clone, Debug)]
+struct Route(Option<MatchedPath>);
+
+impl Route {
+    fn as_str(&self) -> &str {
+        self.0.as_ref().map_or("unknown", MatchedPath::as_str)
+    }
+}
+
+impl PartialEq for Route {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Route {}
+
+impl Hash for Route {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+impl EncodeLabelValue for Route {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+        EncodeLabelValue::encode(&self.as_str(), encoder)
+    }
 }
 
 /// A method as a label: invented ones count as one, or a client could fill the memory with them.
@@ -51,7 +84,7 @@ struct RouteLabels {
 struct Method(&'static str);
 
 impl EncodeLabelValue for Method {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
         self.0.encode(encoder)
     }
 }
@@ -91,18 +124,24 @@ impl Metrics {
         }
     }
 
-    /// Counts an answered request. `seconds` is the time until the answer began.
-    pub(crate) fn request(&self, method: &http::Method, route: &str, status: u16, seconds: f64) {
+    /// Counts an answered request; `None` is a route that does not exist. `seconds` is the time until the answer
+    /// began.
+    pub(crate) fn request(
+        &self,
+        method: &http::Method,
+        route: Option<MatchedPath>,
+        status: u16,
+        seconds: f64,
+    ) {
+        let route = Route(route);
         let labels = RequestLabels {
             method: Method::of(method),
-            route: route.to_owned(),
+            route: route.clone(),
             status,
         };
         self.requests.get_or_create(&labels).inc();
         self.request_seconds
-            .get_or_create(&RouteLabels {
-                route: route.to_owned(),
-            })
+            .get_or_create(&RouteLabels { route })
             .observe(seconds);
     }
 

@@ -9,6 +9,7 @@ use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
+use http_body::Body as _;
 use tetryx_protocol::api::ErrorName;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutBody;
@@ -42,7 +43,10 @@ fn wrap(node: Node, prompt: Router<Node>, uploads: Router<Node>) -> Router {
         })
         .layer(DefaultBodyLimit::max(json_body_max))
         .layer(middleware::map_request(move |request: Request| async move {
-            request.map(|body| Body::new(TimeoutBody::new(body_idle_timeout, body)))
+            request.map(|body| match body.is_end_stream() {
+                true => body,
+                false => Body::new(TimeoutBody::new(body_idle_timeout, body)),
+            })
         }))
         .layer(middleware::from_fn_with_state(node.clone(), limit_head))
         .layer(CatchPanicLayer::custom(explain_panic))
@@ -114,16 +118,13 @@ fn explain_panic(panic: Box<dyn Any + Send>) -> Response {
 /// Counts and logs. Paths stay out of the metrics' labels: only routes are bounded in number.
 async fn observe(State(node): State<Node>, request: Request, next: Next) -> Response {
     let started = node.clock().elapsed();
-    let method = request.method().clone();
-    let path = request.uri().path().to_owned();
+    let (method, target) = (request.method().clone(), request.uri().clone());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let response = next.run(request).await;
-    let took = node.clock().elapsed().saturating_sub(started);
-    let seconds = took.as_secs_f64();
-    let status = response.status();
-    let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
-    node.metrics().request(&method, route, status.as_u16(), seconds);
-    tracing::debug!(%method, path, status = status.as_u16(), seconds, "answered");
+    let seconds = node.clock().elapsed().saturating_sub(started).as_secs_f64();
+    let status = response.status().as_u16();
+    node.metrics().request(&method, route, status, seconds);
+    tracing::debug!(%method, path = target.path(), status, seconds, "answered");
     response
 }
 
