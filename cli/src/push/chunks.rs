@@ -1,35 +1,14 @@
-//! From files to chunks: one pass that reads, hashes the NAR, cuts it and names the chunks. Blocking.
+//! From files to chunks: one pass that reads, hashes the NAR and cuts it. Blocking.
 
 use std::io;
 use std::path::Path;
 
 use tetryx_protocol::chunking::Cutter;
-use tetryx_protocol::hash::{ChunkHash, NarHash, NarHasher};
+use tetryx_protocol::hash::{NarHash, NarHasher};
 
 use super::closure::LocalPath;
 use super::error::PushError;
 use super::nar_source::write_nar;
-
-/// A chunk of a NAR.
-#[derive(Debug)]
-pub(crate) struct Chunk {
-    pub(crate) hash: ChunkHash,
-    pub(crate) raw: Vec<u8>,
-}
-
-impl Chunk {
-    fn new(raw: Vec<u8>) -> Self {
-        Self {
-            hash: ChunkHash::of(&raw),
-            raw,
-        }
-    }
-
-    /// The length as the wire has it.
-    pub(crate) fn raw_len(&self) -> u32 {
-        u32::try_from(self.raw.len()).expect("a chunk has at most CHUNK_MAX bytes")
-    }
-}
 
 /// Reads the NAR of a path and hands out its chunks in order. At the end, checks that it was the NAR that the Nix
 /// database describes.
@@ -40,7 +19,7 @@ impl Chunk {
 pub(crate) fn read_chunks(
     path: &LocalPath,
     root: &Path,
-    take: &mut dyn FnMut(Chunk) -> Result<(), PushError>,
+    take: &mut dyn FnMut(&[u8]) -> Result<(), PushError>,
 ) -> Result<(), PushError> {
     let mut hasher = NarHash::hasher();
     let mut size = 0;
@@ -49,9 +28,14 @@ pub(crate) fn read_chunks(
     let written = write_nar(root, &mut |block| {
         hasher.update(block);
         size += block.len() as u64;
+        if size > path.nar_size {
+            // Not read to its end: it may be of any length.
+            stopped = Some(changed(path, root, &format!("more than {} bytes", path.nar_size)));
+            return Err(io::Error::other("stopped"));
+        }
         cutter.push(block);
         while let Some(raw) = cutter.next_chunk() {
-            if let Err(error) = take(Chunk::new(raw)) {
+            if let Err(error) = take(&raw) {
                 stopped = Some(error);
                 return Err(io::Error::other("stopped"));
             }
@@ -64,7 +48,7 @@ pub(crate) fn read_chunks(
     written.map_err(|error| PushError::Local(error.to_string()))?;
     check(path, root, hasher, size)?;
     while let Some(raw) = cutter.finish() {
-        take(Chunk::new(raw))?;
+        take(&raw)?;
     }
     Ok(())
 }
@@ -74,13 +58,17 @@ fn check(path: &LocalPath, root: &Path, hasher: NarHasher, size: u64) -> Result<
     if found == path.nar_hash && size == path.nar_size {
         return Ok(());
     }
-    Err(PushError::Local(format!(
-        "{} is not what Nix recorded: its NAR has hash {found} and {size} bytes, recorded are {} and {} bytes; \
-         it was changed on disk: check it with 'nix-store --verify-path' and repair it",
+    Err(changed(path, root, &format!("hash {found} and {size} bytes")))
+}
+
+fn changed(path: &LocalPath, root: &Path, found: &str) -> PushError {
+    PushError::Local(format!(
+        "{} was changed on disk: its NAR has {found}, but Nix recorded {} and {} bytes; \
+         check it with 'nix-store --verify-path' and repair it",
         root.display(),
         path.nar_hash,
         path.nar_size
-    )))
+    ))
 }
 
 #[cfg(test)]
@@ -115,8 +103,7 @@ mod tests {
         let (dir, path) = fixture();
         let mut nar = Vec::new();
         read_chunks(&path, dir.path(), &mut |chunk| {
-            assert_eq!(chunk.hash, ChunkHash::of(&chunk.raw));
-            nar.extend(chunk.raw);
+            nar.extend_from_slice(chunk);
             Ok(())
         })
         .unwrap();
@@ -128,10 +115,16 @@ mod tests {
         let (dir, path) = fixture();
         std::fs::write(dir.path().join("extra"), "x").unwrap();
         let error = read_chunks(&path, dir.path(), &mut |_| Ok(())).unwrap_err();
+        assert!(error.concerns_one_path(), "{error}");
         assert!(
-            error.concerns_one_path() && error.to_string().contains("not what Nix recorded"),
+            error.to_string().contains("its NAR has more than 4000280 bytes"),
             "{error}"
         );
+
+        std::fs::remove_file(dir.path().join("extra")).unwrap();
+        std::fs::write(dir.path().join("data"), "short").unwrap();
+        let error = read_chunks(&path, dir.path(), &mut |_| Ok(())).unwrap_err();
+        assert!(error.to_string().contains("its NAR has hash sha256:"), "{error}");
     }
 
     #[test]

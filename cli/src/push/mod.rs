@@ -24,5 +24,6 @@ mod progress;
 mod run;
 mod session;
 mod small;
+mod window;
 
 pub(crate) use self::run::run;

@@ -7,47 +7,39 @@
 use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
+use std::path::Path;
+use std::sync::Arc;
 
 use backon::BackoffBuilder as _;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt as _};
-use tetryx_protocol::chunking::CHUNK_MAX;
 use tetryx_protocol::hash::ChunkHash;
 use tetryx_protocol::upload::UploadEncoder;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
-use super::chunks::{Chunk, read_chunks};
+use super::chunks::read_chunks;
 use super::closure::LocalPath;
 use super::error::PushError;
 use super::progress::{Arrived, NarProgress};
-use super::session::{Budget, Session, Share};
+use super::session::Session;
+use super::window::{Chunk, Window, Windows};
 use crate::api::NarBody;
 use crate::clock::Stopwatch;
 
-/// Chunks are asked about and sent in windows of about so many raw bytes.
-const WINDOW_BYTES: usize = 2 << 20;
 /// How many windows of a NAR are asked about and compressed while one is sent.
-const LOOK_AHEAD: usize = 3;
+const LOOK_AHEAD: usize = 6;
 
-/// Chunks on their way, with the memory they were granted.
+/// A window, with the frame of each chunk that the server lacks.
 #[derive(Debug)]
-struct Window {
-    chunks: Vec<Chunk>,
-    share: Share,
+struct Prepared {
+    window: Arc<Window>,
+    frames: Vec<Option<Vec<u8>>>,
 }
 
-/// A chunk that is ready to be put into the stream.
-#[derive(Debug)]
-struct Entry {
-    hash: ChunkHash,
-    raw_len: u32,
-    /// `None` if the server has it.
-    frame: Option<Vec<u8>>,
-}
-
-type BlockResult = io::Result<(Bytes, Option<Share>)>;
+/// A piece of a body, and the window whose memory it stands for.
+type BlockResult = io::Result<(Bytes, Option<Arc<Window>>)>;
 
 /// How far a NAR has come, over all tries.
 #[derive(Debug, Default)]
@@ -131,12 +123,12 @@ async fn feed(
 ) -> Result<(), PushError> {
     let (window_tx, window_rx) = mpsc::channel(1);
     let reader = {
-        let (path, root, budget) = (path.clone(), session.root(path), session.budget.clone());
-        spawn_blocking(move || read_windows(&path, &root, &budget, &window_tx))
+        let (path, root, windows) = (path.clone(), session.root(path), session.windows.clone());
+        spawn_blocking(move || read_windows(&path, &root, &windows, &window_tx))
     };
 
-    let mut buffer = BytesMut::new();
-    let mut encoder = UploadEncoder::start(&mut buffer);
+    let mut block = Vec::new();
+    let mut encoder = UploadEncoder::start(&mut block);
     let mut recent = Recent::default();
     let mut position = 0;
     let mut windows = Box::pin(
@@ -144,24 +136,30 @@ async fn feed(
             .map(|window| prepare(session, window))
             .buffered(LOOK_AHEAD),
     );
-    while let Some(window) = windows.next().await {
-        let (entries, share) = window?;
+    while let Some(prepared) = windows.next().await {
+        let Prepared { window, frames } = prepared?;
         let (window_start, mut named) = (position, 0);
-        for entry in &entries {
-            position += u64::from(entry.raw_len);
-            match &entry.frame {
-                Some(frame) if !recent.contains(&entry.hash) => {
-                    encoder.chunk(&mut buffer, &entry.hash, entry.raw_len, frame);
+        block.reserve_exact(
+            frames
+                .iter()
+                .map(|frame| 64 + frame.as_ref().map_or(0, Vec::len))
+                .sum(),
+        );
+        for (chunk, frame) in window.chunks().iter().zip(&frames) {
+            position += u64::from(chunk.raw_len);
+            match frame {
+                Some(frame) if !recent.contains(&chunk.hash) => {
+                    encoder.chunk(&mut block, &chunk.hash, chunk.raw_len, frame);
                 }
                 _ => {
-                    encoder.have(&mut buffer, &entry.hash, entry.raw_len);
-                    named += u64::from(entry.raw_len);
+                    encoder.have(&mut block, &chunk.hash, chunk.raw_len);
+                    named += u64::from(chunk.raw_len);
                 }
             }
         }
-        recent.add(&entries);
-        drop(entries);
-        send(session, blocks, &mut buffer, Some(share)).await?;
+        recent.add(window.chunks());
+        drop(frames);
+        send(session, blocks, std::mem::take(&mut block), Some(window)).await?;
         // What an earlier try has sent is named now, but was not saved.
         if window_start >= reached.position.get() {
             bar.advance(position - window_start);
@@ -171,20 +169,19 @@ async fn feed(
     }
     drop(windows);
     reader.await.map_err(|_| PushError::Stopped)??;
-    encoder.end(&mut buffer);
-    send(session, blocks, &mut buffer, None).await
+    encoder.end(&mut block);
+    send(session, blocks, block, None).await
 }
 
 async fn send(
     session: &Session,
     blocks: &mpsc::Sender<BlockResult>,
-    buffer: &mut BytesMut,
-    share: Option<Share>,
+    block: Vec<u8>,
+    window: Option<Arc<Window>>,
 ) -> Result<(), PushError> {
-    let block = buffer.split().freeze();
     let length = block.len();
     blocks
-        .send(Ok((block, share)))
+        .send(Ok((Bytes::from(block), window)))
         .await
         .map_err(|_| PushError::Stopped)?;
     session.progress.sent(length);
@@ -203,10 +200,10 @@ impl Recent {
         self.windows.iter().any(|window| window.contains(hash))
     }
 
-    fn add(&mut self, entries: &[Entry]) {
+    fn add(&mut self, chunks: &[Chunk]) {
         self.windows
-            .push_back(entries.iter().map(|entry| entry.hash).collect());
-        if self.windows.len() > 2 * LOOK_AHEAD + 2 {
+            .push_back(chunks.iter().map(|chunk| chunk.hash).collect());
+        if self.windows.len() > 2 * LOOK_AHEAD {
             self.windows.pop_front();
         }
     }
@@ -215,77 +212,61 @@ impl Recent {
 /// Reads a NAR into windows. Blocking.
 fn read_windows(
     path: &LocalPath,
-    root: &std::path::Path,
-    budget: &Budget,
-    windows: &mpsc::Sender<Window>,
+    root: &Path,
+    windows: &Windows,
+    filled: &mpsc::Sender<Window>,
 ) -> Result<(), PushError> {
     let runtime = Handle::current();
-    let new_window = || -> Result<Window, PushError> {
-        let share = runtime.block_on(budget.take((WINDOW_BYTES + CHUNK_MAX) as u64))?;
-        Ok(Window {
-            chunks: Vec::new(),
-            share,
-        })
-    };
     let mut window: Option<Window> = None;
-    let mut bytes = 0;
-    read_chunks(path, root, &mut |chunk| {
+    read_chunks(path, root, &mut |raw| {
         let current = match &mut window {
             Some(current) => current,
-            None => window.insert(new_window()?),
+            None => window.insert(runtime.block_on(windows.take())?),
         };
-        bytes += chunk.raw.len();
-        current.chunks.push(chunk);
-        if bytes >= WINDOW_BYTES {
-            bytes = 0;
+        current.add(raw);
+        if current.is_full() {
             let full = window.take().expect("a chunk was just put into it");
-            windows.blocking_send(full).map_err(|_| PushError::Stopped)?;
+            filled.blocking_send(full).map_err(|_| PushError::Stopped)?;
         }
         Ok(())
     })?;
     match window {
-        Some(last) => windows.blocking_send(last).map_err(|_| PushError::Stopped),
+        Some(last) => filled.blocking_send(last).map_err(|_| PushError::Stopped),
         None => Ok(()),
     }
 }
 
 /// Asks which chunks of a window are missing, and compresses those.
-async fn prepare(session: &Session, window: Window) -> Result<(Vec<Entry>, Share), PushError> {
-    let missing = ask(session, &window.chunks).await?;
-    let mut to_compress = Vec::new();
-    let mut taken = BTreeSet::new();
-    // The index into the frames, for each chunk that is sent.
-    let mut plan: Vec<(ChunkHash, u32, Option<usize>)> = Vec::with_capacity(window.chunks.len());
-    for chunk in window.chunks {
-        let frame = (missing.contains(&chunk.hash) && taken.insert(chunk.hash)).then_some(to_compress.len());
-        plan.push((chunk.hash, chunk.raw_len(), frame));
-        if frame.is_some() {
-            to_compress.push(chunk.raw);
-        }
-    }
-    let mut frames: Vec<Option<Vec<u8>>> = session
-        .compressors
-        .compress(to_compress)
-        .await?
+async fn prepare(session: &Session, window: Window) -> Result<Prepared, PushError> {
+    let window = Arc::new(window);
+    let missing = missing_once(session, &window).await?;
+    let to_send = window
+        .chunks()
+        .iter()
+        .zip(&missing)
+        .filter(|(_, missing)| **missing)
+        .map(|(chunk, _)| *chunk);
+    let mut frames = session.compressors.compress(&window, to_send).await?.into_iter();
+    let frames = missing
         .into_iter()
-        .map(Some)
+        .map(|missing| if missing { frames.next() } else { None })
         .collect();
-    let entries = plan
-        .into_iter()
-        .map(|(hash, raw_len, frame)| Entry {
-            hash,
-            raw_len,
-            frame: frame.and_then(|index| frames[index].take()),
-        })
-        .collect();
-    Ok((entries, window.share))
+    Ok(Prepared { window, frames })
 }
 
-pub(super) async fn ask<'a>(
-    session: &Session,
-    chunks: impl IntoIterator<Item = &'a Chunk>,
-) -> Result<BTreeSet<ChunkHash>, PushError> {
-    let hashes: BTreeSet<ChunkHash> = chunks.into_iter().map(|chunk| chunk.hash).collect();
+/// For each chunk of a window, whether it is to be sent: the server lacks it, and no chunk before it is the same.
+async fn missing_once(session: &Session, window: &Window) -> Result<Vec<bool>, PushError> {
+    let mut missing = ask(session, window).await?;
+    Ok(window
+        .chunks()
+        .iter()
+        .map(|chunk| missing.remove(&chunk.hash))
+        .collect())
+}
+
+/// Which chunks of a window the server lacks.
+pub(super) async fn ask(session: &Session, window: &Window) -> Result<BTreeSet<ChunkHash>, PushError> {
+    let hashes: BTreeSet<ChunkHash> = window.chunks().iter().map(|chunk| chunk.hash).collect();
     let hashes: Vec<ChunkHash> = hashes.into_iter().collect();
     let missing = session
         .client
@@ -301,15 +282,15 @@ fn receiver_stream<T>(receiver: mpsc::Receiver<T>) -> impl Stream<Item = T> {
     })
 }
 
-/// The body of a request; a window's memory is given back when the next one is asked for.
+/// The body of a request; a window is given back when the next block is asked for.
 fn body_stream(receiver: mpsc::Receiver<BlockResult>) -> impl Stream<Item = io::Result<Bytes>> + Send {
     stream::unfold(
         (receiver, None),
-        |(mut receiver, last): (_, Option<Share>)| async move {
+        |(mut receiver, last): (_, Option<Arc<Window>>)| async move {
             drop(last);
             let item: BlockResult = mpsc::Receiver::recv(&mut receiver).await?;
             match item {
-                Ok((block, share)) => Some((Ok(block), (receiver, share))),
+                Ok((block, window)) => Some((Ok(block), (receiver, window))),
                 Err(error) => Some((Err(error), (receiver, None))),
             }
         },
@@ -320,22 +301,16 @@ fn body_stream(receiver: mpsc::Receiver<BlockResult>) -> impl Stream<Item = io::
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_was_sent_lately_is_remembered_and_then_forgotten() {
+    #[tokio::test]
+    async fn what_was_sent_lately_is_remembered_and_then_forgotten() {
+        let windows = Windows::new();
         let mut recent = Recent::default();
-        let hash = |byte| ChunkHash::of(&[byte]);
-        let entry = |byte| {
-            vec![Entry {
-                hash: hash(byte),
-                raw_len: 100,
-                frame: None,
-            }]
-        };
-        recent.add(&entry(0));
-        assert!(recent.contains(&hash(0)));
-        for byte in 1..20 {
-            recent.add(&entry(byte));
+        for byte in 0..20 {
+            let mut window = windows.take().await.unwrap();
+            window.add(&[byte]);
+            recent.add(window.chunks());
         }
-        assert!(recent.contains(&hash(19)) && !recent.contains(&hash(0)));
+        assert!(recent.contains(&ChunkHash::of(&[19])));
+        assert!(!recent.contains(&ChunkHash::of(&[0])));
     }
 }

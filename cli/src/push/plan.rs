@@ -9,8 +9,8 @@ use super::closure::LocalPath;
 
 /// NARs up to this size share round trips with others.
 const SMALL_NAR: u64 = 256 << 10;
-/// A portion of small NARs holds at most this many bytes…
-const PORTION_BYTES: u64 = 2 << 20;
+/// A portion of small NARs fits into a window: it holds at most this many bytes…
+const PORTION_BYTES: u64 = 1 << 20;
 /// …and at most this many NARs.
 const PORTION_NARS: usize = 64;
 

@@ -12,6 +12,9 @@ use super::error::PushError;
 use crate::clock::Stopwatch;
 use crate::render::{self, Render};
 
+/// NARs from this size on are reported with their rate.
+const RATE_FROM: u64 = 1 << 20;
+
 /// A push in numbers.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Summary {
@@ -127,12 +130,16 @@ impl Progress {
 
     /// A path is in the cache.
     pub(crate) fn pushed(&self, path: String, arrived: Arrived) {
-        let rate = rate(arrived.nar_size, arrived.took);
+        // The rate of a small NAR says only how many others went along with it.
+        let size = match arrived.nar_size {
+            ..RATE_FROM => render::bytes(arrived.nar_size),
+            size => rate(size, arrived.took),
+        };
         let dedup = match percent(arrived.deduplicated, arrived.nar_size) {
             Some(percent) => format!(", {percent} deduplicated"),
             None => String::new(),
         };
-        self.note(&format!("✅ {path} ({rate}{dedup})"));
+        self.note(&format!("✅ {path} ({size}{dedup})"));
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.pushed.push(path);
         state.nar_bytes += arrived.nar_size;
@@ -185,7 +192,7 @@ impl Summary {
             None => String::new(),
         };
         format!(
-            "sent {} of {} in {:.1} s ({}{dedup})",
+            "sent {} of {} in {:.2} s ({}{dedup})",
             render::bytes(self.sent_bytes),
             render::bytes(self.nar_bytes),
             self.seconds,
@@ -252,7 +259,7 @@ mod tests {
         };
         assert_eq!(
             summary.text(),
-            "sent 3.0 MiB of 514.0 MiB in 2.0 s (257.00 MiB/s, 97.3% deduplicated)"
+            "sent 3.0 MiB of 514.0 MiB in 2.00 s (257.00 MiB/s, 97.3% deduplicated)"
         );
     }
 

@@ -1,27 +1,33 @@
-//! A portion of small NARs: read together, asked about in one question, and sent in one request each.
+//! A portion of small NARs: read into one window, asked about in one question, and sent in one request each.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use backon::Retryable as _;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
 use tetryx_protocol::hash::ChunkHash;
 use tetryx_protocol::upload::UploadEncoder;
 use tokio::task::spawn_blocking;
 
-use super::chunks::{Chunk, read_chunks};
+use super::chunks::read_chunks;
 use super::closure::LocalPath;
 use super::error::PushError;
 use super::pipeline::{ask, upload_nar};
 use super::progress::Arrived;
 use super::session::Session;
+use super::window::{Chunk, Window};
 use crate::api::NarBody;
 use crate::clock::Stopwatch;
 
 /// How many NARs of a portion are sent at the same time.
 const SMALL_AT_ONCE: usize = 4;
+
+/// The chunks of each NAR in the window of the portion.
+type Nars = Vec<Result<Range<usize>, PushError>>;
 
 /// Sends a portion of small NARs; `done` is told of each as it arrives or fails.
 pub(crate) async fn upload_small(
@@ -30,41 +36,29 @@ pub(crate) async fn upload_small(
     done: &(impl Fn(usize, Result<Arrived, PushError>) + Sync),
 ) -> Result<(), PushError> {
     let watch = Stopwatch::start();
-    let bytes = paths.iter().map(|(_, path)| path.nar_size).sum();
-    let _share = session.budget.take(bytes).await?;
-    let nars = read_all(session, paths).await?;
-
-    let mut readable: Vec<(usize, &LocalPath, Vec<Chunk>)> = Vec::new();
+    let (window, nars) = read_all(session, paths).await?;
+    let mut readable = Vec::new();
     for (&(index, path), nar) in paths.iter().zip(nars) {
         match nar {
             Ok(chunks) => readable.push((index, path, chunks)),
             Err(error) => done(index, Err(error)),
         }
     }
-    let missing = ask(session, readable.iter().flat_map(|(_, _, chunks)| chunks)).await?;
-    let frames = compress_missing(
-        session,
-        &missing,
-        readable.iter().flat_map(|(_, _, chunks)| chunks),
-    )
-    .await?;
+    let window = Arc::new(window);
+    let frames = missing_frames(session, &window).await?;
 
-    let uploads = readable.into_iter().map(|(index, path, chunks)| {
-        let (body, deduplicated) = small_body(&chunks, &frames);
-        let watch = &watch;
-        async move {
-            let result = upload_small_one(session, path, body).await;
-            let arrived = result.map(|from_start| {
-                from_start.unwrap_or(Arrived {
-                    nar_size: path.nar_size,
-                    deduplicated,
-                    took: watch.elapsed(),
-                })
-            });
-            (index, arrived)
-        }
+    let (window, frames, watch) = (&window, &frames, &watch);
+    let uploads = readable.into_iter().map(|(index, path, chunks)| async move {
+        let (body, deduplicated) = body_of(&window.chunks()[chunks], frames);
+        let arrived = upload_one(session, path, body).await.map(|from_start| {
+            from_start.unwrap_or_else(|| Arrived {
+                nar_size: path.nar_size,
+                deduplicated,
+                took: watch.elapsed(),
+            })
+        });
+        (index, arrived)
     });
-    // The futures are made one by one: a body exists only while it is sent.
     let mut uploads = stream::iter(uploads).buffer_unordered(SMALL_AT_ONCE);
     while let Some((index, result)) = uploads.next().await {
         done(index, result);
@@ -74,11 +68,7 @@ pub(crate) async fn upload_small(
 
 /// Sends one small NAR. If the server has lost a chunk that it said it had, begins again as for a large one, and
 /// returns what that one counted.
-async fn upload_small_one(
-    session: &Session,
-    path: &LocalPath,
-    body: Bytes,
-) -> Result<Option<Arrived>, PushError> {
+async fn upload_one(session: &Session, path: &LocalPath, body: Bytes) -> Result<Option<Arrived>, PushError> {
     let name = path.store_path.to_string();
     let send = || async {
         let whole = NarBody::<stream::Empty<io::Result<Bytes>>>::Whole(body.clone());
@@ -103,65 +93,69 @@ async fn upload_small_one(
     }
 }
 
-async fn read_all(
-    session: &Session,
-    paths: &[(usize, &LocalPath)],
-) -> Result<Vec<Result<Vec<Chunk>, PushError>>, PushError> {
+async fn read_all(session: &Session, paths: &[(usize, &LocalPath)]) -> Result<(Window, Nars), PushError> {
+    let mut window = session.windows.take().await?;
     let to_read: Vec<(LocalPath, PathBuf)> = paths
         .iter()
         .map(|(_, path)| ((*path).clone(), session.root(path)))
         .collect();
     let read = spawn_blocking(move || {
-        let read_one = |(path, root): &(LocalPath, PathBuf)| {
-            let mut chunks = Vec::new();
-            read_chunks(path, root, &mut |chunk| {
-                chunks.push(chunk);
+        let nars = to_read.iter().map(|(path, root)| {
+            let first = window.chunks().len();
+            let read = read_chunks(path, root, &mut |raw| {
+                window.add(raw);
                 Ok(())
-            })?;
-            Ok(chunks)
-        };
-        to_read.iter().map(read_one).collect()
+            });
+            if read.is_err() {
+                window.truncate(first);
+            }
+            read.map(|()| first..window.chunks().len())
+        });
+        let nars = nars.collect();
+        (window, nars)
     });
     read.await.map_err(|_| PushError::Stopped)
 }
 
-async fn compress_missing<'a>(
+/// The frames of the chunks of a window that the server lacks.
+async fn missing_frames(
     session: &Session,
-    missing: &BTreeSet<ChunkHash>,
-    chunks: impl Iterator<Item = &'a Chunk>,
+    window: &Arc<Window>,
 ) -> Result<BTreeMap<ChunkHash, Vec<u8>>, PushError> {
-    let raws: BTreeMap<ChunkHash, &Vec<u8>> = chunks
-        .filter(|chunk| missing.contains(&chunk.hash))
-        .map(|chunk| (chunk.hash, &chunk.raw))
+    let mut missing = ask(session, window).await?;
+    let to_send: Vec<Chunk> = window
+        .chunks()
+        .iter()
+        .filter(|chunk| missing.remove(&chunk.hash))
+        .copied()
         .collect();
-    let hashes: Vec<ChunkHash> = raws.keys().copied().collect();
     let frames = session
         .compressors
-        .compress(raws.into_values().cloned().collect())
+        .compress(window, to_send.iter().copied())
         .await?;
-    Ok(hashes.into_iter().zip(frames).collect())
+    Ok(to_send.into_iter().map(|chunk| chunk.hash).zip(frames).collect())
 }
 
 /// The whole stream of a small NAR, and how many of its bytes it only names. A chunk that several NARs of the portion
 /// share is in each of them, because they travel at the same time.
-fn small_body(chunks: &[Chunk], frames: &BTreeMap<ChunkHash, Vec<u8>>) -> (Bytes, u64) {
-    let mut buffer = BytesMut::new();
-    let mut encoder = UploadEncoder::start(&mut buffer);
+fn body_of(chunks: &[Chunk], frames: &BTreeMap<ChunkHash, Vec<u8>>) -> (Bytes, u64) {
+    let mut body = Vec::new();
+    let mut encoder = UploadEncoder::start(&mut body);
     let mut in_stream = BTreeSet::new();
     let mut deduplicated = 0;
     for chunk in chunks {
         match frames.get(&chunk.hash) {
             Some(frame) if in_stream.insert(chunk.hash) => {
-                encoder.chunk(&mut buffer, &chunk.hash, chunk.raw_len(), frame);
+                encoder.chunk(&mut body, &chunk.hash, chunk.raw_len, frame);
             }
             _ => {
-                encoder.have(&mut buffer, &chunk.hash, chunk.raw_len());
-                deduplicated += u64::from(chunk.raw_len());
+                encoder.have(&mut body, &chunk.hash, chunk.raw_len);
+                deduplicated += u64::from(chunk.raw_len);
             }
         }
     }
-    encoder.end(&mut buffer);
-    (buffer.freeze(), deduplicated)
+    encoder.end(&mut body);
+    (Bytes::from(body), deduplicated)
 }
 
 #[cfg(test)]
@@ -169,20 +163,16 @@ mod tests {
     use tetryx_protocol::upload::{UploadDecoder, UploadEntry};
 
     use super::*;
+    use crate::push::window::Windows;
 
-    fn chunk(byte: u8) -> Chunk {
-        let raw = vec![byte; 100];
-        Chunk {
-            hash: ChunkHash::of(&raw),
-            raw,
+    #[tokio::test]
+    async fn a_chunk_that_repeats_in_a_nar_is_sent_once() {
+        let mut window = Windows::new().take().await.unwrap();
+        for byte in [1, 2, 1] {
+            window.add(&[byte; 100]);
         }
-    }
-
-    #[test]
-    fn a_chunk_that_repeats_in_a_nar_is_sent_once() {
-        let chunks = [chunk(1), chunk(2), chunk(1)];
-        let frames = BTreeMap::from([(chunks[0].hash, vec![9; 10])]);
-        let (body, deduplicated) = small_body(&chunks, &frames);
+        let frames = BTreeMap::from([(window.chunks()[0].hash, vec![9; 10])]);
+        let (body, deduplicated) = body_of(window.chunks(), &frames);
         assert_eq!(deduplicated, 200);
 
         let mut decoder = UploadDecoder::new();
