@@ -8,7 +8,7 @@ use common::{Machine, TestNode, TestPath, decompress, nar_url};
 use http::{Method, StatusCode};
 use tetryx_node::config::Size;
 use tetryx_protocol::api::ErrorName;
-use tetryx_store::disk::Survivors;
+use tetryx_store::disk::{Disk, Survivors};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -177,4 +177,37 @@ async fn a_full_store_says_so_and_works_again_when_there_is_room() {
     let third = TestPath::of_noise("third", 1_000_000);
     node.push("main", &[&third]).await;
     assert_eq!(pull(&node, &third).await, third.nar);
+}
+
+#[tokio::test]
+async fn a_full_disk_stops_pushes_but_neither_pulls_nor_the_way_out() {
+    let machine = Machine::new(|config| config.store.segment_size = Size::mib(1));
+    let node = machine.start().await;
+    node.create_cache("main", true).await;
+    let (kept, gone) = (
+        TestPath::of_noise("kept", 500_000),
+        TestPath::of_noise("gone", 2_000_000),
+    );
+    node.push("main", &[&kept, &gone]).await;
+    let files = machine.disk.list().expect("a disk that works");
+    let lens = files
+        .iter()
+        .filter_map(|name| machine.disk.content(name))
+        .map(|content| content.len() as u64);
+    machine.disk.set_capacity(lens.sum::<u64>() + 2_000_000);
+
+    let large = TestPath::of_noise("large", 3_000_000);
+    let upload = node.upload("main").await;
+    upload.send_whole(&large).await.refused(ErrorName::StorageFull);
+    upload.end().await.expect(StatusCode::NO_CONTENT);
+    assert_eq!(pull(&node, &kept).await, kept.nar);
+    node.narinfo("main", &large)
+        .await
+        .refused(ErrorName::NoSuchObject);
+
+    node.delete(&gone).await;
+    node.node.collect_once().await.expect("a collection");
+    node.push("main", &[&large]).await;
+    assert_eq!(pull(&node, &large).await, large.nar);
+    assert_eq!(pull(&node, &kept).await, kept.nar);
 }

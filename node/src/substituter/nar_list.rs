@@ -333,7 +333,7 @@ mod tests {
         ];
         let expected = concat!(
             r#"{"version":1,"root":{"type":"directory","entries":{"a":{"type":"directory","entries":{}},"#,
-            r#""b\"":{"type":"regular","executable":true,"size":0,"narOffset":400},"#,
+            r#""b\"":{"type":"regular","executable":true,"size":0,"narOffset":432},"#,
             r#""c":{"type":"symlink","target":"a/b"}}}}"#
         );
         assert_eq!(listed(tree), expected);

@@ -13,6 +13,8 @@ mod ingest;
 mod receive;
 mod session;
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
@@ -41,14 +43,19 @@ use crate::http::error::HttpError;
 use crate::http::extract::{ApiJson, Param, Parameters, unreadable_body};
 use crate::{Node, NodeError};
 
-/// NARs received at once. Each takes about 3 MiB of memory; more wait, and their clients with them.
-const NARS_AT_ONCE: usize = 32;
+/// NARs received at once. Each holds about 1 MiB; more wait, and their clients with them.
+const NARS_AT_ONCE: usize = 128;
+
+/// NARs decoded at the same moment, each with up to 4 MiB more. More than there are processors, because a decoder
+/// also waits for the disk.
+const DECODES_AT_ONCE: usize = 8;
 
 /// The upload sessions of a node.
 #[derive(Debug)]
 pub(crate) struct Uploads {
     sessions: Sessions,
     receiving: Semaphore,
+    decoding: Arc<Semaphore>,
 }
 
 impl Uploads {
@@ -57,6 +64,7 @@ impl Uploads {
         Self {
             sessions: Sessions::new(uploads.session_ttl, uploads.sessions_max),
             receiving: Semaphore::new(NARS_AT_ONCE),
+            decoding: Arc::new(Semaphore::new(DECODES_AT_ONCE)),
         }
     }
 

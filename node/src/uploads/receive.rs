@@ -6,7 +6,8 @@
 //!
 //! # Invariants
 //! - The decoder gets every byte once and in order.
-//! - One upload holds two batches, about twice [`BATCH_BYTES`], besides what the decoder holds.
+//! - An upload that waits for its client or its turn holds two batches, about twice [`BATCH_BYTES`], and at most one
+//!   entry that is not complete.
 
 use std::sync::Arc;
 
@@ -37,10 +38,8 @@ pub(super) async fn receive(
     body: Body,
 ) -> Result<Ingested, HttpError> {
     let mut body = body.into_data_stream();
-    let mut working = decode(
-        Ingest::new(Arc::clone(node.store()), lease.pin(), claim),
-        Vec::new(),
-    );
+    let ingest = Ingest::new(Arc::clone(node.store()), lease.pin(), claim);
+    let mut working = decode(node, ingest, Vec::new()).await;
     loop {
         let batch = read_batch(&mut body).await;
         let ingest = match working.await? {
@@ -56,12 +55,25 @@ pub(super) async fn receive(
         if batch.is_empty() {
             return Ok(spawn_blocking(move || ingest.finish()).await??);
         }
-        working = decode(ingest, batch);
+        working = decode(node, ingest, batch).await;
     }
 }
 
-fn decode(mut ingest: Ingest, batch: Vec<Bytes>) -> JoinHandle<Result<Ingest, IngestError>> {
-    spawn_blocking(move || ingest.feed(batch).map(|()| ingest))
+/// Waits for a turn and begins to decode.
+async fn decode(
+    node: &Node,
+    mut ingest: Ingest,
+    batch: Vec<Bytes>,
+) -> JoinHandle<Result<Ingest, IngestError>> {
+    let turns = Arc::clone(&node.uploads().decoding);
+    let turn = turns
+        .acquire_owned()
+        .await
+        .expect("the semaphore is never closed");
+    spawn_blocking(move || {
+        let _turn = turn;
+        ingest.feed(batch).map(|()| ingest)
+    })
 }
 
 /// The next blocks of the body; none at its end.
