@@ -1,0 +1,6 @@
+//! The real binary: first start, later starts, crashes, signals, refusals.
+
+mod fixture;
+mod life;
+mod refusals;
+mod wire;
