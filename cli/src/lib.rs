@@ -73,7 +73,7 @@ fn run(context: &Context, command: Command) -> Result<bool> {
             Command::Login(args) => login::run(context, args)?,
             Command::Use(args) => use_cache::run(context, args).await?,
             Command::Cache(command) => caches::run(context, command).await?,
-            Command::Push(args) => push::run(context, args).await?,
+            Command::Push(args) => return push::run(context, args).await,
             Command::Pull(args) => return pull::run(context, args).await,
             Command::Path(command) => paths::run(context, command).await?,
             Command::Token(command) => tokens::run(context, command).await?,

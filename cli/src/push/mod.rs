@@ -14,6 +14,7 @@
 
 mod chunks;
 mod closure;
+mod commit;
 mod commit_order;
 mod compress;
 mod error;

@@ -41,6 +41,8 @@ pub(crate) struct Summary {
 pub(crate) struct Failure {
     pub(crate) path: String,
     pub(crate) why: String,
+    /// Whether the server refused it; otherwise something is wrong here.
+    pub(crate) refused: bool,
 }
 
 /// What is known about a path once its NAR has arrived.
@@ -112,7 +114,10 @@ impl Progress {
 
     /// Counts bytes given to the network.
     pub(crate) fn sent(&self, bytes: usize) {
-        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+        let sent = self.sent.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
+        if !self.bars.is_hidden() {
+            self.total.set_message(format!(", sent {}", render::bytes(sent)));
+        }
     }
 
     /// A line of talk, above the bars.
@@ -147,13 +152,13 @@ impl Progress {
     }
 
     /// A path could not be pushed.
-    pub(crate) fn failed(&self, path: String, why: String) {
-        self.note(&format!("❌ {path}: {why}"));
+    pub(crate) fn failed(&self, failure: Failure) {
+        self.note(&format!("❌ {}: {}", failure.path, failure.why));
         self.state
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .failed
-            .push(Failure { path, why });
+            .push(failure);
     }
 
     /// Takes the bars away and sums up.

@@ -6,17 +6,17 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use futures::stream::{self, TryStreamExt as _};
-use tetryx_protocol::api::{CacheInfo, CommitUploadRequest, PathUpload};
+use tetryx_protocol::api::CacheInfo;
 use tetryx_protocol::cache::CacheName;
 use tetryx_protocol::store_path::{StoreDir, StorePath, StorePathHash};
 use tokio::sync::mpsc;
 
 use super::closure::{self, LocalPath};
-use super::commit_order::CommitOrder;
+use super::commit::{Done, commit_all};
 use super::error::PushError;
 use super::pipeline;
 use super::plan::{Plan, Selection};
-use super::progress::{Arrived, Progress, Summary};
+use super::progress::{Progress, Summary};
 use super::session::Session;
 use super::small;
 use crate::api::{Client, Patience};
@@ -28,12 +28,13 @@ use crate::render;
 /// How often a push begins a new upload session after the server has ended one.
 const SESSIONS_MAX: usize = 5;
 
-pub(crate) async fn run(context: &Context, args: Push) -> Result<()> {
+/// Runs the command; `false` if the server refused something and has said why.
+pub(crate) async fn run(context: &Context, args: Push) -> Result<bool> {
     let server = context.server_of(&args.cache)?;
     let info = server.client.cache(&args.cache.cache).await?;
     let Some(roots) = roots(&args, &info.store_dir)? else {
         context.render.talk("there is nothing to push");
-        return Ok(());
+        return Ok(true);
     };
     let mut closure = closure_of(&roots, &info.store_dir).await?;
     let client = server.client.with_patience(Patience::Long);
@@ -59,6 +60,7 @@ pub(crate) async fn run(context: &Context, args: Push) -> Result<()> {
                 closure.retain(|path| !summary.pushed.contains(&path.store_path.to_string()));
                 before = Some(summary);
             }
+            // As it is, because the exit code depends on it.
             Err(PushError::Client(error)) => return Err(error.into()),
             Err(error) => return Err(error.into()),
             Ok(()) => return finish(context, &summary),
@@ -141,24 +143,24 @@ fn announce(context: &Context, server: &Server, cache: &CacheName, plan: &Plan) 
     context.render.talk(&line);
 }
 
-fn finish(context: &Context, summary: &Summary) -> Result<()> {
+/// Reports; `false` if the server refused paths and everything here was well.
+fn finish(context: &Context, summary: &Summary) -> Result<bool> {
     if !summary.pushed.is_empty() {
         context.render.talk(&summary.text());
     }
     if context.render.is_json() {
         context.render.json(summary)?;
     }
-    match summary.failed.len() {
-        0 => Ok(()),
-        failed => bail!(
-            "{} not pushed; the reasons are above",
-            if failed == 1 {
-                "1 path was".to_owned()
-            } else {
-                format!("{failed} paths were")
-            }
-        ),
+    if summary.failed.is_empty() {
+        return Ok(true);
     }
+    let paths = render::count(summary.failed.len() as u64, "path");
+    let what = format!("{paths} could not be pushed; the reasons are above");
+    if summary.failed.iter().any(|failure| !failure.refused) {
+        bail!(what);
+    }
+    context.render.talk(&what);
+    Ok(false)
 }
 
 /// Uploads and commits everything of a plan, in one upload session.
@@ -192,8 +194,6 @@ async fn push(
     Ok(())
 }
 
-type Done = (usize, Result<Arrived, PushError>);
-
 async fn upload_all(
     session: &Session,
     plan: &Plan,
@@ -218,115 +218,4 @@ async fn upload_all(
             }
         })
         .await
-}
-
-/// Commits what has arrived, as soon as its references are committed or go along. While one batch is on its way the
-/// next one gathers, so small paths share round trips.
-async fn commit_all(
-    session: &Session,
-    plan: &Plan,
-    mut done: mpsc::UnboundedReceiver<Done>,
-) -> Result<(), PushError> {
-    let mut order = CommitOrder::new(&plan.paths);
-    let mut arrived: Vec<Option<Arrived>> = vec![None; plan.paths.len()];
-    let mut received = Vec::new();
-    while done.recv_many(&mut received, usize::MAX).await > 0 {
-        for (index, result) in received.drain(..) {
-            match result {
-                Ok(what) => {
-                    arrived[index] = Some(what);
-                    order.uploaded(index);
-                }
-                Err(error) if error.concerns_one_path() => {
-                    session
-                        .progress
-                        .failed(plan.paths[index].store_path.to_string(), error.to_string());
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        loop {
-            let batch = order.take_batch();
-            if batch.is_empty() {
-                break;
-            }
-            for &index in &commit(session, plan, &batch).await? {
-                let what = arrived[index]
-                    .take()
-                    .expect("it was uploaded, or it would not be in a batch");
-                session
-                    .progress
-                    .pushed(plan.paths[index].store_path.to_string(), what);
-            }
-        }
-    }
-    for index in order.waiting() {
-        if arrived[index].is_some() {
-            let path = plan.paths[index].store_path.to_string();
-            session
-                .progress
-                .failed(path, "something it refers to was not pushed".to_owned());
-        }
-    }
-    Ok(())
-}
-
-/// Commits a batch; if it is refused because of one path, commits the others alone. Returns what was committed.
-async fn commit(session: &Session, plan: &Plan, batch: &[usize]) -> Result<Vec<usize>, PushError> {
-    match commit_batch(session, plan, batch).await {
-        Ok(()) => return Ok(batch.to_vec()),
-        Err(error) if !error.concerns_one_path() => return Err(error),
-        Err(error) if batch.len() == 1 => {
-            session
-                .progress
-                .failed(plan.paths[batch[0]].store_path.to_string(), error.to_string());
-            return Ok(Vec::new());
-        }
-        Err(_) => {}
-    }
-    let mut committed = Vec::new();
-    for &index in batch {
-        match commit_batch(session, plan, &[index]).await {
-            Ok(()) => committed.push(index),
-            Err(error) if error.concerns_one_path() => {
-                session
-                    .progress
-                    .failed(plan.paths[index].store_path.to_string(), error.to_string());
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(committed)
-}
-
-async fn commit_batch(session: &Session, plan: &Plan, batch: &[usize]) -> Result<(), PushError> {
-    let paths: Vec<PathUpload> = batch
-        .iter()
-        .map(|&index| path_upload(&plan.paths[index]))
-        .collect();
-    let references: BTreeSet<&StorePath> = paths.iter().flat_map(|path| &path.references).collect();
-    let upstream = references
-        .into_iter()
-        .filter(|path| plan.upstream.contains(path))
-        .cloned()
-        .collect();
-    let request = CommitUploadRequest { paths, upstream };
-    session
-        .client
-        .commit(&session.upload, &request)
-        .await
-        .map_err(PushError::Client)?;
-    Ok(())
-}
-
-fn path_upload(path: &LocalPath) -> PathUpload {
-    PathUpload {
-        store_path: path.store_path.clone(),
-        nar_hash: path.nar_hash,
-        references: path.references.clone(),
-        deriver: path.deriver.clone(),
-        system: None,
-        ca: path.ca.clone(),
-        signatures: path.signatures.clone(),
-    }
 }
