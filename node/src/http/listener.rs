@@ -3,7 +3,8 @@
 //! HTTP/1.1 only: Nix speaks HTTP/2 over TLS alone, and TLS is a proxy's business here.
 //!
 //! # Invariants
-//! - A client that stalls holds a connection for `header_read_timeout` or `body_idle_timeout`, not longer.
+//! - A client that stalls while it sends holds a connection for `header_read_timeout` or `body_idle_timeout`, not
+//!   longer. One that reads slowly is served slowly: some links are.
 //! - After a stop, no request that was begun is cut before `drain_timeout`.
 
 use std::future::Future;
@@ -160,4 +161,31 @@ fn is_of_the_connection(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_without_ipv6_is_told_from_one_with_a_wrong_address() {
+        for code in [rustix::io::Errno::AFNOSUPPORT, rustix::io::Errno::ADDRNOTAVAIL] {
+            assert!(lacks_ipv6(&io::Error::from_raw_os_error(code.raw_os_error())));
+        }
+        for kind in [io::ErrorKind::AddrInUse, io::ErrorKind::PermissionDenied] {
+            assert!(!lacks_ipv6(&io::Error::from(kind)));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_in_use_is_named() {
+        let first = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
+            .await
+            .unwrap();
+        let error = Listener::bind(first.address()).await.unwrap_err();
+        assert!(
+            matches!(error, NodeError::AddressInUse { address } if address == first.address()),
+            "{error}"
+        );
+    }
 }
