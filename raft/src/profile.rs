@@ -62,7 +62,7 @@ impl Profile {
 
     /// How long a node waits for the leader's answer to a forwarded proposal before it asks again.
     pub(crate) fn forward(self) -> Duration {
-        self.election_max() * 2
+        self.election_max()
     }
 
     /// How long a proposal is retried before the proposer is told: long enough for two elections.

@@ -10,10 +10,12 @@ use tetryx_protocol::hash::{ChunkHash, NarHash};
 use tetryx_protocol::id::UploadId;
 use tetryx_protocol::upload;
 
-use super::nar::{TestPath, stream, whole_stream};
-use super::{Answer, TestNode, request};
+use crate::answer::Answer;
+use crate::nar::{TestPath, stream, whole_stream};
+use crate::node::{TestNode, request};
 
 /// An open upload session.
+#[derive(Debug)]
 pub struct Upload<'a> {
     node: &'a TestNode,
     token: &'a str,

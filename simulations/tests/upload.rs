@@ -1,12 +1,9 @@
 //! What a node accepts from a pushing client, what it refuses, and what is left of what it refused.
 
-mod common;
-
 use std::collections::BTreeSet;
 
 use axum::body::Body;
 use bytes::Bytes;
-use common::{Machine, TestChunk, TestNode, TestPath, cut, decompress, nar_url, noise, stream, whole_stream};
 use futures::StreamExt;
 use http::StatusCode;
 use tetryx_node::config::Size;
@@ -14,6 +11,9 @@ use tetryx_protocol::api::{ErrorName, UploadNarResponse};
 use tetryx_protocol::chunking::{CHUNK_MAX, CHUNK_MIN};
 use tetryx_protocol::hash::{ChunkHash, NarHash};
 use tetryx_protocol::upload::MISSING_MAX;
+use tetryx_simulations::{
+    Machine, TestChunk, TestNode, TestPath, cut, decompress, nar_url, noise, stream, whole_stream,
+};
 
 fn path() -> TestPath {
     TestPath::of_noise("path", 2_500_000)

@@ -1,12 +1,10 @@
 //! The power fails in the middle of a push, at many moments, and the node starts again on what the disk kept.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Machine, TestNode, TestPath, decompress, nar_url, noise};
 use http::StatusCode;
 use tetryx_node::config::Size;
+use tetryx_simulations::{Machine, TestNode, TestPath, decompress, nar_url, noise};
 use tetryx_store::disk::Survivors;
 
 /// Three paths that share content and refer to each other, so that order and deduplication matter.
@@ -35,8 +33,8 @@ async fn push_until_failure(node: &TestNode, paths: &[TestPath]) -> usize {
             path.nar_hash(),
             path.nar.len()
         );
-        let body = common::whole_stream(&path.chunks());
-        let put = common::request(http::Method::PUT, &url, Some(&node.root))
+        let body = tetryx_simulations::whole_stream(&path.chunks());
+        let put = tetryx_simulations::request(http::Method::PUT, &url, Some(&node.root))
             .body(body.into())
             .unwrap();
         if node.send(put).await.status != StatusCode::OK {

@@ -1,13 +1,11 @@
 //! What a collection takes, what it leaves, and what a full disk or a crash does to a push.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Machine, TestNode, TestPath, decompress, nar_url};
 use http::{Method, StatusCode};
 use tetryx_node::config::Size;
 use tetryx_protocol::api::ErrorName;
+use tetryx_simulations::{Machine, TestNode, TestPath, decompress, nar_url};
 use tetryx_store::disk::{Disk, Survivors};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -22,7 +20,7 @@ async fn deleting_a_path_gives_its_own_chunks_back_and_no_others() {
     let kept = TestPath::of_noise("kept", 2_000_000);
     let mut gone = kept.clone();
     gone.store_path = TestPath::new("gone", b"").store_path;
-    gone.nar.extend(common::noise(77, 2_000_000));
+    gone.nar.extend(tetryx_simulations::noise(77, 2_000_000));
     node.push("main", &[&kept]).await;
     let before = node.pack_bytes();
     node.push("main", &[&gone]).await;
@@ -119,7 +117,8 @@ async fn a_read_finishes_although_its_path_is_deleted_and_collected() {
     let node = TestNode::with_cache(true).await;
     let path = TestPath::of_noise("path", 5_000_000);
     node.push("main", &[&path]).await;
-    let request = common::request(Method::GET, &nar_url("main", &path), None).body(axum::body::Body::empty());
+    let request = tetryx_simulations::request(Method::GET, &nar_url("main", &path), None)
+        .body(axum::body::Body::empty());
     let response = node.open(request.unwrap()).await;
     node.delete(&path).await;
     assert_eq!(

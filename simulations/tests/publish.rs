@@ -1,14 +1,12 @@
 //! Commits and sessions: what becomes visible, for whom, and when a session ends.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Machine, TestNode, TestPath, decompress, nar_url};
 use http::{Method, StatusCode};
 use tetryx_protocol::api::{CommitUploadResponse, ErrorName};
 use tetryx_protocol::grant::{CachePermission, CachePermissions, Grants};
 use tetryx_protocol::hash::NarHash;
+use tetryx_simulations::{Machine, TestNode, TestPath, decompress, nar_url};
 
 fn path() -> TestPath {
     TestPath::of_noise("path", 2_500_000)
@@ -110,7 +108,7 @@ async fn another_nar_for_a_path_that_is_there_is_refused() {
     let (node, path) = (TestNode::with_cache(true).await, path());
     node.push("main", &[&path]).await;
     let mut other = path.clone();
-    other.nar = common::file_nar(b"a build that is not reproducible");
+    other.nar = tetryx_simulations::file_nar(b"a build that is not reproducible");
     let upload = node.upload("main").await;
     upload.send_whole(&other).await.expect(StatusCode::OK);
     let answer = upload.commit(&[&other]).await;
@@ -143,8 +141,8 @@ async fn malformed_commits_are_refused_with_a_json_error() {
         let answer = node.ask_json(Method::POST, &url, &node.root, &body).await;
         answer.refused(ErrorName::BadRequest);
     }
-    let broken =
-        common::request(Method::POST, &url, Some(&node.root)).header("content-type", "application/json");
+    let broken = tetryx_simulations::request(Method::POST, &url, Some(&node.root))
+        .header("content-type", "application/json");
     node.send(broken.body("{\"paths\":".into()).unwrap())
         .await
         .refused(ErrorName::BadRequest);
@@ -178,7 +176,7 @@ async fn a_commit_of_more_paths_than_fit_one_command_is_split_dependencies_first
 async fn two_clients_push_one_path_at_once_and_both_succeed() {
     let (node, path) = (TestNode::with_cache(true).await, path());
     let (one, two) = (node.upload("main").await, node.upload("main").await);
-    let push = async |upload: &common::Upload<'_>| {
+    let push = async |upload: &tetryx_simulations::Upload<'_>| {
         upload.send_missing(&path).await.expect(StatusCode::OK);
         upload
             .commit(&[&path])

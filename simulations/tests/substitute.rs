@@ -1,8 +1,5 @@
 //! What a Nix client gets from the substituter routes.
 
-mod common;
-
-use common::{TestNode, TestPath, decompress, nar, nar_url, noise};
 use http::{Method, StatusCode};
 use tetryx_protocol::api::ErrorName;
 use tetryx_protocol::cache_info::NixCacheInfo;
@@ -10,6 +7,7 @@ use tetryx_protocol::grant::{CachePermission, CachePermissions, Grants};
 use tetryx_protocol::hash::FileHash;
 use tetryx_protocol::narinfo::{Compression, NarInfo};
 use tetryx_protocol::store_path::StoreDir;
+use tetryx_simulations::{TestNode, TestPath, decompress, nar, nar_url, noise};
 
 /// A node whose public cache `main` holds one path of several chunks.
 async fn node_with(path: &TestPath) -> TestNode {

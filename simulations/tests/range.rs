@@ -1,12 +1,10 @@
 //! Parts of a NAR, unchanged NARs, and damaged ones: what a client needs to resume and to trust a download.
 
-mod common;
-
 use axum::body::Body;
-use common::{TestNode, TestPath, decompress, nar_url, request};
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use tetryx_protocol::api::ErrorName;
+use tetryx_simulations::{TestNode, TestPath, decompress, nar_url, request};
 
 /// A node whose public cache `main` holds one path of several chunks.
 async fn node_with(path: &TestPath) -> TestNode {
