@@ -151,7 +151,8 @@ pub(crate) struct CacheConfigure {
     /// Paths signed by this key are upstream and are not pushed; may be repeated, '' alone clears the list
     #[arg(long = "upstream-cache-key-name", value_name = "NAME")]
     pub(crate) upstream_cache_key_names: Option<Vec<String>>,
-    /// Delete paths that nobody has pulled for this long, for example '3 months'; 'forever' keeps them
+    /// How long to keep paths that nobody pulls, for example '3 months'; 'forever' keeps them. Recorded with the
+    /// cache; this version does not delete by age yet, see 'path delete'
     #[arg(long, value_name = "PERIOD", conflicts_with = "reset_retention_period",
           value_parser = crate::caches::parse_retention)]
     pub(crate) retention_period: Option<tetryx_protocol::cache::Retention>,
