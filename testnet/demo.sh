@@ -3,5 +3,5 @@
 set -eu
 cd "$(dirname "$0")/.."
 ./testnet/setup.sh demo
-cargo build --quiet --package tetryx-node --package tetryx-cli --package tetryx-testnet --bins
+cargo build --quiet --workspace --bins
 exec "${CARGO_TARGET_DIR:-target}"/debug/tetryx-testnet demo

@@ -4,6 +4,9 @@ set -eu
 cd "$(dirname "$0")/.."
 ./testnet/setup.sh test
 
+# Failures of the end-to-end tests say what went wrong; where it was noticed is noise.
+export RUST_LIB_BACKTRACE=0
+
 step() {
     echo "== $*"
     "$@"

@@ -11,6 +11,8 @@ use crate::folders;
 use crate::process::Finished;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/current-nix.sh");
+const NIX_CONFIG: &str = "build-users-group =\nsandbox = false\nexperimental-features = nix-command\n\
+    fsync-metadata = false\n";
 /// The script's exit code for "not on this machine".
 const SKIPPED: i32 = 77;
 
@@ -47,11 +49,28 @@ impl CurrentNix {
         self.run("nix", args)
     }
 
-    /// Runs a program of the chroot to its end.
+    /// Runs a program of the chroot to its end, without any substituter but those of its arguments.
     ///
     /// # Errors
     /// When it cannot be started.
     pub fn run(&self, program: &str, args: &[&str]) -> Result<Finished> {
+        self.run_with(&format!("{NIX_CONFIG}substituters =\n"), program, args)
+    }
+
+    /// Runs a program of the chroot to its end, with what `.config/nix/nix.conf` in its home says.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn run_as_configured(&self, program: &str, args: &[&str]) -> Result<Finished> {
+        // There may be no network: Nix is told not to insist on cache.nixos.org.
+        self.run_with(
+            &format!("{NIX_CONFIG}download-attempts = 1\nconnect-timeout = 1\n"),
+            program,
+            args,
+        )
+    }
+
+    fn run_with(&self, config: &str, program: &str, args: &[&str]) -> Result<Finished> {
         let mut command = Command::new("sh");
         command
             .arg(SCRIPT)
@@ -64,11 +83,10 @@ impl CurrentNix {
             "PATH",
             "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         );
-        command.env("HOME", "/mnt/home").env("LC_ALL", "C.UTF-8").env(
-            "NIX_CONFIG",
-            "build-users-group =\nsandbox = false\nsubstituters =\nexperimental-features = nix-command\n\
-             fsync-metadata = false\n",
-        );
+        command
+            .env("HOME", "/mnt/home")
+            .env("LC_ALL", "C.UTF-8")
+            .env("NIX_CONFIG", config);
         Finished::run(command)
     }
 

@@ -118,7 +118,17 @@ impl Station {
         Ok(command)
     }
 
-    /// Runs `tetryx-node gc --once`. The station must not be running.
+    /// Runs `tetryx-node run` once more on the same data, which should be refused.
+    ///
+    /// # Errors
+    /// When it cannot be started, or runs.
+    pub fn run_second(&self) -> Result<Finished> {
+        let mut command = self.command()?;
+        command.args(["run", "--listen", "127.0.0.1:0"]);
+        Running::start(command)?.wait()
+    }
+
+    /// Runs `tetryx-node gc --once`, beside the station if it is running.
     ///
     /// # Errors
     /// When it fails.

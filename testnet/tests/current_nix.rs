@@ -2,10 +2,12 @@
 
 #![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 
+use std::fs;
+
 use anyhow::{Context as _, Result, ensure};
 use tetryx_testnet::current_nix::CurrentNix;
 use tetryx_testnet::wire::Wire;
-use tetryx_testnet::world::{Cache, World};
+use tetryx_testnet::world::{Cache, World, log_in};
 
 struct Pushed {
     nix: CurrentNix,
@@ -210,4 +212,44 @@ fn a_current_nix_takes_a_missing_path_and_a_private_cache_for_absent_ones() -> R
         )?
         .ok()
         .map(|_| ())
+}
+
+#[test]
+fn a_current_nix_pulls_from_two_private_caches_with_what_use_wrote() -> Result<()> {
+    // Given two private caches on one host, and somebody who used both, with a token for each
+    let Some(pushed) = pushed("small")? else {
+        return Ok(());
+    };
+    let world = &pushed.world;
+    let user = world.user()?;
+    let paths = [pushed.root.clone(), world.store.build("selfish")?.remove(0)];
+    for (cache, path) in ["one", "two"].iter().zip(&paths) {
+        world.private_cache(cache)?;
+        world.operator.cli(["push", cache, path])?.ok()?;
+        let token = world.token("bob", &["--pull", cache])?;
+        log_in(&user, &format!("for-{cache}"), &world.station.url(), &token)?;
+        user.cli(["use", &format!("for-{cache}:{cache}")])?.ok()?;
+    }
+    // When a current Nix reads these files, which say where the netrc lies outside of the chroot
+    let (written, read) = (
+        user.home().join(".config/nix"),
+        pushed.nix.work().join("home/.config/nix"),
+    );
+    fs::create_dir_all(&read)?;
+    fs::copy(written.join("netrc"), read.join("netrc"))?;
+    let conf = fs::read_to_string(written.join("nix.conf"))?;
+    let written = written.to_str().context("a home is UTF-8")?;
+    ensure!(conf.contains(written), "{conf}");
+    fs::write(
+        read.join("nix.conf"),
+        conf.replace(written, "/mnt/home/.config/nix"),
+    )?;
+    // Then each path comes from its own cache
+    for path in &paths {
+        pushed
+            .nix
+            .run_as_configured("nix-store", &["--store", "/mnt/fresh", "-r", path])?
+            .ok()?;
+    }
+    Ok(())
 }
