@@ -294,7 +294,7 @@ impl Node {
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
         let store = Arc::clone(self.store());
-        tokio::task::spawn_blocking(move || store.flush()).await??;
+        tokio::task::spawn_blocking(move || store.close()).await??;
         self.replica().shutdown().await;
         Ok(())
     }
