@@ -120,7 +120,7 @@ fn the_tutorial_works_as_printed() -> Result<()> {
             "NIX_CONFIG",
             "build-users-group =\nsandbox = false\nconnect-timeout = 1\ndownload-attempts = 1\n",
         );
-    let printed = Finished::run(shell)?.ok()?;
+    let printed = Finished::run(shell)?.ok()? + "\n";
 
     // Then each has printed what the tutorial says
     let mut outputs = printed.split("== end\n");
