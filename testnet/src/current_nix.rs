@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
-use tempfile::TempDir;
 
-use crate::folders;
+use crate::folders::{self, Temporary};
 use crate::process::Finished;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/current-nix.sh");
@@ -20,7 +19,7 @@ const SKIPPED: i32 = 77;
 #[derive(Debug)]
 pub struct CurrentNix {
     chroot: PathBuf,
-    work: TempDir,
+    work: Temporary,
 }
 
 impl CurrentNix {

@@ -1,6 +1,8 @@
 //! Where the harness keeps what it makes: below the build's target folder, never elsewhere.
 
 use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -18,15 +20,46 @@ pub fn kept() -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// A folder that is removed when dropped, with Nix stores in it, whose folders are read-only.
+#[derive(Debug)]
+pub struct Temporary(TempDir);
+
+impl Temporary {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // Best effort, before the inner folder removes itself: root needs none of this.
+        let _ = make_writable(self.0.path());
+    }
+}
+
+fn make_writable(folder: &Path) -> io::Result<()> {
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            make_writable(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// A folder that is removed when dropped. On the same disk as the build, because `/tmp` may be small.
 ///
 /// # Errors
 /// When it cannot be made.
-pub fn temporary(prefix: &str) -> Result<TempDir> {
+pub fn temporary(prefix: &str) -> Result<Temporary> {
     let parent = kept()?.join("tmp");
     fs::create_dir_all(&parent).with_context(|| format!("cannot make {}", parent.display()))?;
     let folder = tempfile::Builder::new().prefix(prefix).tempdir_in(&parent);
-    folder.with_context(|| format!("cannot make a folder in {}", parent.display()))
+    folder
+        .map(Temporary)
+        .with_context(|| format!("cannot make a folder in {}", parent.display()))
 }
 
 /// Keeps other processes of the harness out until dropped; the kernel lets go when this process ends.

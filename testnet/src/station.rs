@@ -8,17 +8,17 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use rustix::process::Signal;
-use tempfile::TempDir;
 
+use crate::binaries;
+use crate::folders::{self, Temporary};
 use crate::http::Http;
 use crate::namespace::Namespace;
 use crate::process::{Finished, Running};
-use crate::{binaries, folders};
 
 /// A station, running or stopped. Its home and data stay until it is dropped.
 #[derive(Debug)]
 pub struct Station {
-    home: TempDir,
+    home: Temporary,
     data: PathBuf,
     namespace: Option<Arc<Namespace>>,
     running: Option<Running>,

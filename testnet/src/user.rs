@@ -7,16 +7,16 @@ use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use tempfile::TempDir;
 
+use crate::binaries;
+use crate::folders::{self, Temporary};
 use crate::process::{Finished, Running};
 use crate::store::PrivateStore;
-use crate::{binaries, folders};
 
 /// A user of this machine: own home, own configuration, own caches; a Nix store that may be shared with others.
 #[derive(Debug)]
 pub struct User {
-    home: TempDir,
+    home: Temporary,
     store: Arc<PrivateStore>,
 }
 

@@ -412,7 +412,7 @@ fn garbage_is_collected_while_the_station_serves_and_while_it_is_stopped() -> Re
         if !running {
             world.station.stop()?;
         }
-        let said = world.station.collect_garbage()?;
+        world.station.collect_garbage()?;
         if !running {
             world.station.restart()?;
         }

@@ -6,9 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use tempfile::TempDir;
 
-use crate::folders;
+use crate::folders::{self, Temporary};
 use crate::http::Http;
 use crate::process::{Finished, Running};
 
@@ -17,7 +16,7 @@ use crate::process::{Finished, Running};
 pub(super) struct Nginx {
     running: Running,
     address: SocketAddr,
-    _work: TempDir,
+    _work: Temporary,
 }
 
 impl Nginx {

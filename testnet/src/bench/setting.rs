@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use tempfile::TempDir;
 
 use crate::clock::Stopwatch;
 use crate::corpus::Corpus;
-use crate::folders;
+use crate::folders::{self, Temporary};
 use crate::station::Station;
 use crate::user::User;
 use crate::world::log_in;
@@ -138,7 +137,7 @@ pub(super) struct Served {
 #[derive(Debug)]
 pub(super) struct Folder {
     pub(super) seconds: f64,
-    folder: TempDir,
+    folder: Temporary,
 }
 
 impl Folder {
