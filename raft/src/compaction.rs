@@ -8,9 +8,8 @@
 //! - At least `keep` entries stay, so that a replica that was away for a while catches up from the log.
 
 use openraft::async_runtime::WatchReceiver;
-use tokio::sync::watch;
 
-use crate::types::{Metrics, Raft};
+use crate::types::{LogId, Metrics, Raft};
 
 /// How long the log may grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,18 +31,28 @@ impl Default for Compaction {
 }
 
 /// Watches what is applied, and compacts when the log is long enough. Ends when openraft does.
-pub(crate) async fn run(raft: Raft, compaction: Compaction, mut applied: watch::Receiver<u64>) {
+pub(crate) async fn run(raft: Raft, compaction: Compaction) {
     let mut metrics = raft.metrics();
-    while applied.changed().await.is_ok() {
-        let index = *applied.borrow_and_update();
-        let purged = metrics.borrow_watched().purged.map_or(0, |id| id.index);
-        if index.saturating_sub(purged) < compaction.keep.saturating_add(compaction.every) {
-            continue;
-        }
-        if compact(&raft, &mut metrics, compaction.keep).await.is_none() {
+    while metrics.changed().await.is_ok() {
+        let (kept, since_snapshot) = {
+            let metrics = metrics.borrow_watched();
+            let applied = next_index(metrics.last_applied);
+            (
+                applied.saturating_sub(next_index(metrics.purged)),
+                applied.saturating_sub(next_index(metrics.snapshot)),
+            )
+        };
+        // A purge may take its time, while an entry is being sent; that is no reason for another snapshot.
+        let is_due = since_snapshot >= compaction.every.max(1);
+        let is_long = kept >= compaction.keep.saturating_add(compaction.every);
+        if is_due && is_long && compact(&raft, &mut metrics, compaction.keep).await.is_none() {
             return;
         }
     }
+}
+
+fn next_index(id: Option<LogId>) -> u64 {
+    id.map_or(0, |id| id.index + 1)
 }
 
 /// Takes a snapshot and cuts the log behind it; `None` when openraft has stopped.

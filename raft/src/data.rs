@@ -25,7 +25,7 @@ const LOG_CACHE_BYTES: usize = 4 << 20;
 /// Memory redb may use to cache the state: the inner pages of a million paths fit.
 const STATE_CACHE_BYTES: usize = 32 << 20;
 /// From this length on a database saves with every commit what it needs to open at once after a crash, at the price
-/// of a second flush per commit. Below, re-reading the whole file takes less than half a second.
+/// of a second flush per commit. Below, re-reading the whole file takes about a second.
 const QUICK_REPAIR_BYTES: u64 = 256 << 20;
 
 /// A flat directory of named files that a replica owns.

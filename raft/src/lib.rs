@@ -32,6 +32,10 @@ mod snapshot;
 mod state_store;
 mod status;
 mod tables;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod transfers;
 pub mod transport;
 mod types;
@@ -48,6 +52,8 @@ pub use self::replica::{Replica, ReplicaConfig};
 pub use self::status::{ReplicaRole, ReplicaStatus};
 pub use self::transport::{NoPeers, RpcClass, Transport, TransportError};
 pub use self::view::StateView;
+/// What [`DataFiles`] hand out: a file that redb, and the snapshots, read and write.
+pub use redb::StorageBackend;
 
 /// The largest piece of a snapshot that travels in one call, in bytes.
 pub const SNAPSHOT_PIECE_MAX: usize = 256 * 1024;

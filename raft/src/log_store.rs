@@ -84,7 +84,7 @@ impl LogStore {
                 Ok::<_, ReplicaError>((database, opened))
             })
             .await?;
-        let memory = Memory::new(opened.vote, opened.purged, opened.last);
+        let memory = Memory::new(opened.vote, opened.purged, opened.entries);
         let shared = Arc::new(Shared {
             database,
             memory: RwLock::new(Numbered { memory, write: 0 }),

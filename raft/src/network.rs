@@ -28,7 +28,7 @@ use crate::SNAPSHOT_PIECE_MAX;
 use crate::error::ReplicaError;
 use crate::io::{Io, within};
 use crate::profile::Profile;
-use crate::records::{Blob, VoteRecord};
+use crate::records::{Blob, LogIdRecord, VoteRecord};
 use crate::snapshot::{SnapshotFile, Snapshots};
 use crate::transport::{Transport, TransportError};
 use crate::types::{LeaderId, LogId, RaftId, TypeConfig, Vote};
@@ -149,13 +149,12 @@ impl Peer {
         let id = file.id();
         let len = file.len();
         let patience = self.peers.profile.snapshot_piece();
-        let mut has = match self
-            .snapshot_call(Request::SnapshotOffer { vote, id, len }, patience)
-            .await?
-        {
+        let last = file.meta().last_log_id.as_ref().map(LogIdRecord::from);
+        let offer = Request::SnapshotOffer { vote, id, len, last };
+        let mut has = match self.snapshot_call(offer, patience).await? {
             SnapshotOutcome::Has(has) => has,
-            SnapshotOutcome::HigherVote(vote) => return Ok(vote.into()),
-            other => return Err(unexpected(&other)),
+            SnapshotOutcome::Installed(vote) | SnapshotOutcome::HigherVote(vote) => return Ok(vote.into()),
+            other @ SnapshotOutcome::Damaged => return Err(unexpected(&other)),
         };
         while has < len {
             let bytes = self.read_piece(file, has).await?;

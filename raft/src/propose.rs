@@ -23,8 +23,11 @@ use crate::io::within;
 use crate::records::Blob;
 use crate::replica::Replica;
 use crate::transport::TransportError;
-use crate::types::{Proposal, Raft};
+use crate::types::{Metrics, Proposal, Raft, RaftId};
 use crate::wire::{Request, Response};
+
+/// How often a proposal follows "ask that one instead" before it waits: two nodes may each name the other.
+const REDIRECTS_MAX: u32 = 2;
 
 /// A command that was applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,17 +145,14 @@ impl Replica {
     /// [`ProposeError`] says whether the command may have been applied. A refusal is no error.
     pub async fn propose(&self, by: &str, body: Body) -> Result<Applied, ProposeError> {
         let waited = self.profile().propose();
-        let in_doubt = AtomicBool::new(false);
-        let serial = AtomicSerial::default();
-        let attempts = async {
-            let open = self.proposals().open().await;
-            serial.set(open.id());
-            self.attempt_until_answered(&open, by, body, &in_doubt).await
+        let Some(open) = within(waited, self.proposals().open()).await else {
+            return Err(ProposeError::NoLeader { waited });
         };
-        match within(waited, attempts).await {
+        let in_doubt = AtomicBool::new(false);
+        match within(waited, self.attempt_until_answered(&open, by, body, &in_doubt)).await {
             Some(answer) => answer.map_err(ProposeError::Replica),
             None if in_doubt.load(Ordering::Relaxed) => Err(ProposeError::Unknown {
-                proposal: serial.get(),
+                proposal: open.id(),
                 waited,
             }),
             None => Err(ProposeError::NoLeader { waited }),
@@ -175,6 +175,7 @@ impl Replica {
         };
         let mut metrics = self.raft().metrics();
         let mut hint = None;
+        let mut redirects = 0;
         loop {
             let known = metrics.borrow_and_update().current_leader.map(|id| id.0);
             let asked = hint.take().or(known);
@@ -192,14 +193,25 @@ impl Replica {
                     Attempt::Stopped(error) => return Err(error),
                 }
             }
-            if hint.is_none() || hint == asked {
-                // Nothing new to try: wait for another leader, or for the same one to recover.
-                hint = None;
-                if let Some(Err(_)) = within(self.profile().heartbeat(), metrics.changed()).await {
-                    return Err(self.why_stopped());
-                }
+            if hint.is_some() && hint != asked && redirects < REDIRECTS_MAX {
+                redirects += 1;
+                continue;
+            }
+            // Nothing new to try: wait for another leader, or for the same one to be sure of its role.
+            (hint, redirects) = (None, 0);
+            let pause = self.profile().heartbeat() / 8;
+            if let Some(Err(error)) = within(pause, self.other_leader(&mut metrics, known)).await {
+                return Err(error);
             }
         }
+    }
+
+    /// Waits until another node leads than `known`.
+    async fn other_leader(&self, metrics: &mut Metrics, known: Option<NodeId>) -> Result<(), ReplicaError> {
+        while metrics.borrow_and_update().current_leader.map(|id| id.0) == known {
+            self.changed(metrics).await?;
+        }
+        Ok(())
     }
 
     async fn attempt(&self, leader: NodeId, command: &Command) -> Attempt {
@@ -246,7 +258,6 @@ impl Replica {
 struct InDoubt;
 
 async fn write(raft: &Raft, command: &Command) -> Result<Attempt, InDoubt> {
-    let leader = |id: Option<crate::types::RaftId>| id.map(|id| id.0);
     match raft.client_write(Proposal(Bytes::from(command.encode()))).await {
         Ok(written) => Ok(written.data.0.map_or(Attempt::InDoubt, |reply| {
             Attempt::Applied(Applied {
@@ -255,23 +266,9 @@ async fn write(raft: &Raft, command: &Command) -> Result<Attempt, InDoubt> {
             })
         })),
         Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
-            Ok(Attempt::NotAppended(leader(forward.leader_id)))
+            Ok(Attempt::NotAppended(forward.leader_id.map(|RaftId(id)| id)))
         }
         Err(RaftError::APIError(_)) => Ok(Attempt::InDoubt),
         Err(RaftError::Fatal(_)) => Err(InDoubt),
-    }
-}
-
-/// The id of a proposal, known once it is open.
-#[derive(Debug, Default)]
-struct AtomicSerial(Mutex<ProposalId>);
-
-impl AtomicSerial {
-    fn set(&self, id: ProposalId) {
-        *self.0.lock() = id;
-    }
-
-    fn get(&self) -> ProposalId {
-        *self.0.lock()
     }
 }

@@ -71,6 +71,8 @@ struct Inner {
     profile: Profile,
     raft: Raft,
     latest: Arc<LatestView>,
+    /// Kept open, so that a replica that failed goes on showing what it has.
+    store: Mutex<Option<Arc<StateStore>>>,
     applied: watch::Receiver<u64>,
     clock: Arc<dyn Clock>,
     transport: Arc<dyn Transport>,
@@ -115,7 +117,7 @@ impl Replica {
             })
             .await?
         };
-        let members = store.applied().membership;
+        let kept_open = Arc::clone(&store);
         let machine = Machine {
             store,
             snapshots: Arc::clone(&snapshots),
@@ -141,12 +143,13 @@ impl Replica {
             ))
             .await
             .map_err(|fatal| stop_reason(&failure, &fatal))?;
-        tokio::spawn(compaction::run(raft.clone(), compaction, applied.clone()));
+        tokio::spawn(compaction::run(raft.clone(), compaction));
         let replica = Self {
             inner: Arc::new(Inner {
                 id: node_id,
                 profile,
                 latest,
+                store: Mutex::new(Some(kept_open)),
                 applied,
                 clock,
                 transport,
@@ -159,7 +162,15 @@ impl Replica {
                 raft,
             }),
         };
-        if members.membership().voter_ids().eq([RaftId(node_id)]) {
+        let alone = replica
+            .raft()
+            .with_raft_state(move |state| {
+                let members = state.membership_state.effective().membership();
+                members.voter_ids().eq([RaftId(node_id)])
+            })
+            .await
+            .map_err(|fatal| replica.stopped(&fatal))?;
+        if alone {
             // Nobody else could object, so there is nothing to wait for.
             replica
                 .raft()
@@ -187,7 +198,7 @@ impl Replica {
             .map_err(|fatal| self.stopped(&fatal))
     }
 
-    /// Founds a cluster of which this replica is the only voter, and returns when it leads.
+    /// Founds a cluster of which this replica is the only voter, and returns when it leads and that is committed.
     ///
     /// # Errors
     /// [`ReplicaError::AlreadyInitialised`] if the replica belongs to a cluster.
@@ -203,7 +214,15 @@ impl Replica {
                 },
                 RaftError::Fatal(fatal) => self.stopped(&fatal),
             })?;
-        self.wait_leader().await?;
+        let mut metrics = self.raft().metrics();
+        while metrics
+            .borrow_and_update()
+            .committed_membership_config
+            .log_id()
+            .is_none()
+        {
+            self.changed(&mut metrics).await?;
+        }
         Ok(())
     }
 
@@ -274,11 +293,25 @@ impl Replica {
     /// The replica has stopped before.
     pub async fn wait_applied(&self, index: u64) -> Result<u64, ReplicaError> {
         let mut applied = self.inner.applied.clone();
-        let reached = applied
-            .wait_for(|applied| *applied >= index)
-            .await
-            .map(|applied| *applied);
-        reached.map_err(|_| self.why_stopped())
+        let reached = async {
+            applied
+                .wait_for(|applied| *applied >= index)
+                .await
+                .map(|applied| *applied)
+        };
+        let mut metrics = self.raft().metrics();
+        let stopped = async {
+            loop {
+                if let Err(error) = self.changed(&mut metrics).await {
+                    return error;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            reached = reached => reached.map_err(|_| self.why_stopped()),
+            error = stopped => Err(error),
+        }
     }
 
     /// What the replica knows about itself and its cluster at this moment.
@@ -338,6 +371,7 @@ impl Replica {
             tracing::warn!(%error, "the consensus task did not end by itself");
         }
         self.inner.latest.clear();
+        drop(self.inner.store.lock().take());
         let mut in_use = self.inner.in_use.lock().await;
         if within(SHUTDOWN_PATIENCE, in_use.recv()).await.is_none() {
             tracing::warn!("the files of the replica are still in use");
@@ -372,7 +406,10 @@ impl Replica {
         &self.inner.transfers
     }
 
-    async fn changed(&self, metrics: &mut Metrics) -> Result<(), ReplicaError> {
+    /// Waits for news; an error when the replica has stopped.
+    pub(crate) async fn changed(&self, metrics: &mut Metrics) -> Result<(), ReplicaError> {
+        let running = metrics.borrow_watched().running_state.clone();
+        running.map_err(|fatal| self.stopped(&fatal))?;
         metrics.changed().await.map_err(|_| self.why_stopped())?;
         let running = metrics.borrow_watched().running_state.clone();
         running.map_err(|fatal| self.stopped(&fatal))

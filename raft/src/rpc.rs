@@ -58,9 +58,9 @@ impl Replica {
                     result.map_err(|fatal| self.stopped(&fatal))?.into(),
                 ))
             }
-            Request::SnapshotOffer { vote, id, len } => self
+            Request::SnapshotOffer { vote, id, len, last } => self
                 .transfers()
-                .offer(vote, id, len)
+                .offer(vote, id, len, last)
                 .await
                 .map(Response::Snapshot),
             Request::SnapshotPiece {

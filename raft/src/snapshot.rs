@@ -11,6 +11,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tetryx_state::snapshot::dump;
 
+#[cfg(test)]
+pub(crate) use self::file::write as write_file;
 pub(crate) use self::file::{MARK_LEN, SnapshotFile, SnapshotId, SnapshotRow, complete};
 use crate::data::DataFiles;
 use crate::environment::Entropy;

@@ -16,9 +16,9 @@ use tokio::sync::Mutex;
 use crate::SNAPSHOT_PIECE_MAX;
 use crate::error::ReplicaError;
 use crate::io::Io;
-use crate::records::VoteRecord;
+use crate::records::{LogIdRecord, VoteRecord};
 use crate::snapshot::{MARK_LEN, SnapshotFile, SnapshotId, Snapshots, complete};
-use crate::types::{Raft, Vote};
+use crate::types::{LogId, Raft, Vote};
 use crate::wire::SnapshotOutcome;
 
 const WRITING: &str = "writing a received snapshot";
@@ -57,13 +57,14 @@ impl Transfers {
         vote: VoteRecord,
         id: SnapshotId,
         len: u64,
+        last: Option<LogIdRecord>,
     ) -> Result<SnapshotOutcome, ReplicaError> {
         let mut incoming = self.incoming.lock().await;
         if let Some(higher) = self.higher_vote(vote) {
             return Ok(SnapshotOutcome::HigherVote(higher));
         }
-        if self.is_current(id) {
-            return Ok(SnapshotOutcome::Has(len));
+        if self.raft.metrics().borrow_watched().last_applied >= last.map(LogId::from) {
+            return Ok(SnapshotOutcome::Installed(vote));
         }
         if let Some(known) = incoming
             .as_ref()
@@ -146,9 +147,6 @@ impl Transfers {
         let mut incoming = self.incoming.lock().await;
         if let Some(higher) = self.higher_vote(vote) {
             return Ok(SnapshotOutcome::HigherVote(higher));
-        }
-        if self.is_current(id) {
-            return Ok(SnapshotOutcome::Installed(vote));
         }
         let known = incoming
             .as_ref()

@@ -48,6 +48,16 @@ impl fmt::Display for RaftId {
     }
 }
 
+/// openraft's storage suite names nodes by number.
+#[cfg(test)]
+impl From<u64> for RaftId {
+    fn from(number: u64) -> Self {
+        let mut bytes = [0; 32];
+        bytes[24..].copy_from_slice(&number.to_be_bytes());
+        Self(NodeId::from_bytes(bytes))
+    }
+}
+
 /// A command of the state machine in its encoded form: it is decoded only where it is applied.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Proposal(pub(crate) Bytes);

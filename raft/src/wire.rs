@@ -38,6 +38,8 @@ pub(crate) enum Request {
         vote: VoteRecord,
         id: SnapshotId,
         len: u64,
+        /// The last entry that it includes.
+        last: Option<LogIdRecord>,
     },
     SnapshotPiece {
         vote: VoteRecord,
@@ -144,7 +146,7 @@ pub(crate) enum TransferOutcome {
 pub(crate) enum SnapshotOutcome {
     /// So many bytes of it are here.
     Has(u64),
-    /// It is the state now, or was not needed any more.
+    /// It is the state now, or the state is newer.
     Installed(VoteRecord),
     /// There is another leader.
     HigherVote(VoteRecord),

@@ -38,7 +38,8 @@ pub(super) enum Write {
 pub(super) struct Opened {
     pub(super) vote: Option<Vote>,
     pub(super) purged: Option<LogId>,
-    pub(super) last: Option<LogId>,
+    /// The index of the first entry, and the last entry.
+    pub(super) entries: Option<(u64, LogId)>,
 }
 
 /// Creates the tables if they do not exist, and reads the ends of the log.
@@ -70,8 +71,10 @@ pub(super) fn load(database: &DataBase) -> Result<Opened, ReplicaError> {
     let entries = read
         .open_table(ENTRIES)
         .map_err(ReplicaError::storage(OPERATION))?;
-    if let Some((_, bytes)) = entries.last().map_err(ReplicaError::storage(OPERATION))? {
-        opened.last = Some(records::decode_entry(bytes.value())?.log_id);
+    let first = entries.first().map_err(ReplicaError::storage(OPERATION))?;
+    let last = entries.last().map_err(ReplicaError::storage(OPERATION))?;
+    if let (Some((first, _)), Some((_, last))) = (first, last) {
+        opened.entries = Some((first.value(), records::decode_entry(last.value())?.log_id));
     }
     Ok(opened)
 }

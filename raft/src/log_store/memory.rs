@@ -22,6 +22,8 @@ const ENTRY_OVERHEAD_BYTES: usize = 128;
 pub(super) struct Memory {
     pub(super) vote: Option<Vote>,
     purged: Option<LogId>,
+    /// Index of the first entry, if there is any.
+    first: u64,
     last: Option<LogId>,
     tail: VecDeque<Cached>,
     tail_bytes: usize,
@@ -44,11 +46,12 @@ pub(super) struct Located {
 }
 
 impl Memory {
-    pub(super) fn new(vote: Option<Vote>, purged: Option<LogId>, last: Option<LogId>) -> Self {
+    pub(super) fn new(vote: Option<Vote>, purged: Option<LogId>, entries: Option<(u64, LogId)>) -> Self {
         Self {
             vote,
             purged,
-            last: last.or(purged),
+            first: entries.map_or(0, |(first, _)| first),
+            last: entries.map(|(_, last)| last).or(purged),
             ..Self::default()
         }
     }
@@ -70,6 +73,9 @@ impl Memory {
                     "entry {} does not follow the last one, {last}",
                     entry.log_id
                 ));
+            }
+            if self.last == self.purged {
+                self.first = entry.log_id.index;
             }
             self.last = Some(entry.log_id);
             self.tail_bytes += size(entry);
@@ -105,6 +111,7 @@ impl Memory {
             self.drop_oldest();
         }
         self.purged = self.purged.max(Some(upto));
+        self.first = self.first.max(upto.index + 1);
         if self.last.is_none_or(|last| last.index <= upto.index) {
             self.last = Some(upto);
         }
@@ -120,9 +127,8 @@ impl Memory {
     /// Where the entries of `range` are that the log has: at least one of them, if there is one, and otherwise as
     /// many as fit into `bytes_max`, as far as their size is known here.
     pub(super) fn locate(&self, range: Range<u64>, bytes_max: usize) -> Located {
-        let first = self.purged.map_or(0, |purged| purged.index + 1);
         let end = self.last.map_or(0, |last| last.index + 1);
-        let range = range.start.max(first)..range.end.min(end);
+        let range = range.start.max(self.first)..range.end.min(end);
         if range.is_empty() {
             return Located {
                 on_disk: 0..0,
