@@ -27,6 +27,9 @@ const STATE_CACHE_BYTES: usize = 32 << 20;
 /// From this length on a database saves with every commit what it needs to open at once after a crash, at the price
 /// of a second flush per commit. Below, re-reading the whole file takes about a second.
 const QUICK_REPAIR_BYTES: u64 = 256 << 20;
+/// Up to this length a database is read and checked whole when it is opened, so that a file which a failing disk has
+/// changed is refused with an error. It takes a fraction of a second.
+const CHECKED_BYTES: u64 = 64 << 20;
 
 /// A flat directory of named files that a replica owns.
 pub trait DataFiles: Send + Sync + Debug {
@@ -126,6 +129,7 @@ impl DataBase {
         let length = Arc::new(AtomicU64::new(backend.len().map_err(ReplicaError::open(name))?));
         let mut builder = Database::builder();
         builder.set_cache_size(cache_bytes);
+        builder.set_check_integrity_on_open(length.load(Ordering::Relaxed) <= CHECKED_BYTES);
         let name_of_repaired = name.to_owned();
         builder.set_repair_callback(move |session| {
             tracing::info!(

@@ -11,6 +11,7 @@ use super::disk::MemoryDisk;
 use super::hub::Hub;
 use super::{RuntimeClock, SeededEntropy, add_member, init_cluster, node};
 use crate::compaction::Compaction;
+use crate::error::ReplicaError;
 use crate::io::Io;
 use crate::profile::Profile;
 use crate::propose::Applied;
@@ -83,6 +84,10 @@ impl Cluster {
 
     /// Starts a replica on its disk, which is empty the first time.
     pub(crate) async fn start(&mut self, id: NodeId) -> Arc<Replica> {
+        self.try_start(id).await.expect("the disk is in order")
+    }
+
+    pub(crate) async fn try_start(&mut self, id: NodeId) -> Result<Arc<Replica>, ReplicaError> {
         self.starts += 1;
         let disk = self.disks.entry(id).or_default().clone();
         let config = ReplicaConfig {
@@ -95,10 +100,10 @@ impl Cluster {
             entropy: Arc::new(SeededEntropy::new(self.starts)),
             transport: self.hub.transport(id),
         };
-        let replica = Arc::new(Replica::open(config).await.expect("the disk is in order"));
+        let replica = Arc::new(Replica::open(config).await?);
         self.hub.plug(&replica);
         self.replicas.insert(id, Arc::clone(&replica));
-        replica
+        Ok(replica)
     }
 
     /// Kills a replica: its disk keeps what was written, and whatever still runs of it works on a copy.

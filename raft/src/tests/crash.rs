@@ -74,6 +74,36 @@ async fn a_replica_that_was_never_founded_opens_after_any_power_failure() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_byte_that_rots_is_refused_or_harmless() {
+    let cluster = Cluster::of(1, 44).await;
+    let replica = cluster.replica(1);
+    for number in 0..20 {
+        replica.add(number).await;
+    }
+    replica.shutdown().await;
+    let mut intact = Cluster::new(45);
+    intact.insert_disk(1, cluster.disk(1).after_kill());
+    let hash = intact.start(node(1)).await.hash();
+    let dice = SeededEntropy::new(46);
+    let mut refused = 0;
+    for image in 0..600 {
+        let disk = cluster.disk(1).after_kill();
+        let name = ["log.redb", "state.redb"][image % 2];
+        disk.corrupt(name, |bytes| {
+            let at = usize::try_from(dice.below(bytes.len() as u64)).expect("it is small");
+            bytes[at] ^= 1 << dice.below(8);
+        });
+        let mut after = Cluster::new(1_000 + image as u64);
+        after.insert_disk(1, disk);
+        match after.try_start(node(1)).await {
+            Ok(reopened) => assert_eq!(reopened.hash(), hash, "{name}"),
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(refused > 30, "{refused}: some of the bytes meant something");
+}
+
 async fn open_log(disk: &MemoryDisk) -> LogStore {
     let (using, _) = mpsc::channel(1);
     LogStore::open(Arc::new(disk.clone()), Io::Inline, using)
