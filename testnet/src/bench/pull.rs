@@ -89,6 +89,7 @@ pub(super) fn rate(
 fn nix_rate(setting: &Setting, user: &User, url: &str) -> Result<f64> {
     let to = folders::temporary("fresh-")?;
     let store = to.path().to_str().context("a folder is UTF-8")?;
+    Setting::settle()?;
     let watch = Stopwatch::start();
     let args = ["copy", "--no-check-sigs", "--from", url, "--to", store];
     user.nix(args.into_iter().chain(setting.corpus.paths()))?.ok()?;

@@ -12,54 +12,46 @@ const LATER: &str = "later";
 const FILLINGS: u8 = 9;
 
 pub(super) fn run(setting: &Setting) -> Result<Table> {
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for _ in 0..setting.rounds {
-        let bench = setting.empty()?;
-        ours.push(setting.corpus.mib() / setting.push(&bench.user, CACHE)?);
-        drop(bench);
-        theirs.push(setting.corpus.mib() / setting.nix_copy()?.seconds);
+    let mut full = setting.empty()?;
+    for filling in 1..=FILLINGS {
+        fill::push_variant(setting, &full, filling)?;
     }
-    let (ours, theirs) = (median(ours), median(theirs));
+    // One after the other in each round, so that whatever the machine does meanwhile meets all of them.
+    let (mut into_empty, mut into_full, mut peers) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..setting.rounds {
+        Setting::settle()?;
+        peers.push(setting.corpus.mib() / setting.nix_copy()?.seconds);
+        let empty = setting.empty()?;
+        Setting::settle()?;
+        into_empty.push(setting.corpus.mib() / setting.push(&empty.user, CACHE)?);
+        drop(empty);
+        setting.make_cache(&full.user, LATER)?;
+        Setting::settle()?;
+        into_full.push(setting.corpus.mib() / setting.push(&full.user, LATER)?);
+        full.user.cli(["cache", "destroy", LATER, "--no-confirm"])?.ok()?;
+        full.station.stop()?;
+        full.station.collect_garbage()?;
+        full.station.restart()?;
+    }
+    let (into_empty, into_full, peers) = (median(into_empty), median(into_full), median(peers));
 
     let mut table = Table::new("Push");
     let peer = "`nix copy --to file://…?compression=zstd`";
-    table.row("empty cache, 5 jobs", Unit::MibPerSecond, ours, peer, theirs);
-    let full = full(setting)?;
+    table.row("empty cache, 5 jobs", Unit::MibPerSecond, into_empty, peer, peers);
     table.row(
         "nine corpora are there already",
         Unit::MibPerSecond,
-        full,
+        into_full,
         peer,
-        theirs,
+        peers,
     );
+    let what = "the same, against the empty cache";
     table.row(
-        "the same, against the empty cache",
+        what,
         Unit::MibPerSecond,
-        full,
+        into_full,
         "Tetryx, empty cache",
-        ours,
+        into_empty,
     );
     Ok(table)
-}
-
-/// The rate into a station that has nine times as much already. Filling it takes longer than the measurement, so it
-/// is filled once, and the corpus destroyed again between rounds.
-fn full(setting: &Setting) -> Result<f64> {
-    let mut bench = setting.empty()?;
-    for filling in 1..=FILLINGS {
-        fill::push_variant(setting, &bench, filling)?;
-    }
-    let mut rates = Vec::new();
-    for _ in 0..setting.rounds {
-        setting.make_cache(&bench.user, LATER)?;
-        rates.push(setting.corpus.mib() / setting.push(&bench.user, LATER)?);
-        bench
-            .user
-            .cli(["cache", "destroy", LATER, "--no-confirm"])?
-            .ok()?;
-        bench.station.stop()?;
-        bench.station.collect_garbage()?;
-        bench.station.restart()?;
-    }
-    Ok(median(rates))
 }

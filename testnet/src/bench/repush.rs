@@ -34,11 +34,13 @@ pub(super) fn run(setting: &Setting) -> Result<Table> {
     table.row(what, Unit::Mib, mib(sent), "the whole NAR, zstd", mib(whole));
 
     setting.make_cache(&user, "other")?;
+    Setting::settle()?;
     let before = wire.sent();
     let watch = Stopwatch::start();
     setting.push(&user, "other")?;
     let seconds = watch.seconds();
     let sent = wire.sent() - before;
+    Setting::settle()?;
     let copy = setting.nix_copy()?;
     let peer = "`nix copy --to file://…?compression=zstd`";
     table.row(

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
@@ -9,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::clock::Stopwatch;
 use crate::corpus::Corpus;
 use crate::folders::{self, Temporary};
+use crate::process::Finished;
 use crate::station::Station;
 use crate::user::User;
 use crate::world::log_in;
@@ -53,6 +55,11 @@ impl Setting {
         user.cli(["cache", "create", name, "--public", "--store-dir", store_dir])?
             .ok()
             .map(|_| ())
+    }
+
+    /// Waits until everything written so far is on disk, so that nobody pays for what another wrote.
+    pub(super) fn settle() -> Result<()> {
+        Finished::run(Command::new("sync"))?.ok().map(|_| ())
     }
 
     /// Pushes the corpus with the default of five jobs; the seconds it took.
