@@ -273,6 +273,8 @@ fn a_flipped_bit_in_a_pack_is_never_served() -> Result<()> {
         );
         world.station.stop()?;
         flip(&target.0, target.1 * part / 8)?;
+        // What was found damaged stays marked until it is sent again or the index is made anew.
+        fs::remove_file(world.station.data_dir().join("store/index.redb"))?;
     }
     // And with the bits back, so is the NAR
     world.station.restart()?;
