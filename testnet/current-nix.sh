@@ -23,7 +23,7 @@ mirror() {
     fi
     found=$(apt-get --print-uris update 2>/dev/null |
         sed -n "s,^'\(https\{0,1\}://[^']*/debian\)/dists/.*,\1,p" | head -n 1)
-    echo "${found:-http://deb.debian.org/debian}"
+    echo "$found"
 }
 
 inside() {
@@ -49,7 +49,9 @@ prepare() {
     flock 9
     if [ ! -e "$folder/.ready" ]; then
         rm -rf --one-file-system "$folder"
-        debootstrap --variant=minbase "$suite" "$folder" "$(mirror)" >&2
+        mirror=$(mirror)
+        [ -n "$mirror" ] || skip "apt names no Debian mirror here; set TETRYX_DEBIAN_MIRROR"
+        debootstrap --variant=minbase "$suite" "$folder" "$mirror" >&2
         (inside "$folder" /tmp env DEBIAN_FRONTEND=noninteractive \
             apt-get install --yes --no-install-recommends nix-bin) >&2
         rm -rf "$folder"/var/cache/apt/archives/*.deb "$folder"/var/lib/apt/lists/*
