@@ -22,7 +22,7 @@ mirror() {
         return
     fi
     found=$(apt-get --print-uris update 2>/dev/null |
-        sed -n "s,^'\(https\{0,1\}://[^']*/debian\)/dists/.*,\1,p" | head -n 1)
+        sed -n "s|^'\(https\{0,1\}://[^']*/debian\)/dists/.*|\1|p" | head -n 1)
     echo "$found"
 }
 
