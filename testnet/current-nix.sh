@@ -41,6 +41,7 @@ inside() {
 
 prepare() {
     [ "$(id -u)" = 0 ] || skip "a chroot takes root; run the tests as root to have them run against a current Nix too"
+    unshare --mount --propagation private true 2>/dev/null || skip "private mounts are not allowed here (an unprivileged container?)"
     command -v debootstrap >/dev/null || skip "debootstrap is missing; run testnet/setup.sh, or: apt-get install debootstrap"
     cache=${XDG_CACHE_HOME:-$HOME/.cache}/tetryx
     folder=$cache/nix-$suite

@@ -19,15 +19,16 @@ const SKIPPED: i32 = 77;
 #[derive(Debug)]
 pub struct CurrentNix {
     chroot: PathBuf,
+    store_dir: PathBuf,
     work: Temporary,
 }
 
 impl CurrentNix {
-    /// Makes the chroot, or finds it made. `Err` inside when this machine cannot have one, with the reason.
+    /// Makes the chroot, or finds it made; its Nix has that store directory. `Err` inside when this machine cannot have one, with the reason.
     ///
     /// # Errors
     /// When it should work here and does not.
-    pub fn prepare() -> Result<Result<Self, String>> {
+    pub fn prepare(store_dir: &Path) -> Result<Result<Self, String>> {
         let mut command = Command::new("sh");
         command.args([SCRIPT, "prepare"]);
         let done = Finished::run(command)?;
@@ -37,7 +38,11 @@ impl CurrentNix {
         let chroot = PathBuf::from(done.ok()?.trim());
         let work = folders::temporary("current-nix-")?;
         fs::create_dir(work.path().join("home")).context("cannot make a home")?;
-        Ok(Ok(Self { chroot, work }))
+        Ok(Ok(Self {
+            chroot,
+            store_dir: store_dir.to_owned(),
+            work,
+        }))
     }
 
     /// Runs `nix` to its end. The work folder is `/mnt`; a fresh store is any folder in it.
@@ -85,6 +90,7 @@ impl CurrentNix {
         command
             .env("HOME", "/mnt/home")
             .env("LC_ALL", "C.UTF-8")
+            .env("NIX_STORE_DIR", &self.store_dir)
             .env("NIX_CONFIG", config);
         Finished::run(command)
     }

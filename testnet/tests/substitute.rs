@@ -106,11 +106,10 @@ fn a_wrong_key_is_refused_by_nix() -> Result<()> {
         .err()
         .context("a wrong key should be refused")?;
     ensure!(format!("{refusal:#}").contains("signature"), "{refusal:#}");
-    let dir = format!("{}{}", stranger.fresh_store("copied")?, "/nix/store");
-    ensure!(!fs::exists(format!(
-        "{dir}/{}",
-        pushed.root.trim_start_matches("/nix/store/")
-    ))?);
+    let to = stranger.fresh_store("copied")?;
+    stranger
+        .nix_store(["--store", &to, "-q", "--hash", &pushed.root])?
+        .refused()?;
     Ok(())
 }
 
