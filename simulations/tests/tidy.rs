@@ -12,9 +12,22 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("raft/state", &["tetryx-protocol"]),
     ("raft", &["tetryx-protocol", "tetryx-state"]),
     ("node/store", &["tetryx-protocol"]),
+    ("node/link", &["tetryx-protocol"]),
+    ("node/gossip", &["tetryx-protocol"]),
+    ("node/blobs", &["tetryx-link", "tetryx-protocol"]),
+    ("node/transfer", &["tetryx-link", "tetryx-protocol", "tetryx-store"]),
     (
         "node",
-        &["tetryx-protocol", "tetryx-raft", "tetryx-state", "tetryx-store"],
+        &[
+            "tetryx-blobs",
+            "tetryx-gossip",
+            "tetryx-link",
+            "tetryx-protocol",
+            "tetryx-raft",
+            "tetryx-state",
+            "tetryx-store",
+            "tetryx-transfer",
+        ],
     ),
     ("cli", &["tetryx-protocol"]),
     (
@@ -40,6 +53,9 @@ const IMPURE: &[&str] = &[
     "rand",
     "getrandom",
     "openraft",
+    "quinn",
+    "libp2p",
+    "iroh-blobs",
     "tempfile",
     "rustix",
 ];

@@ -1,0 +1,1 @@
+//! Presence of stations over libp2p: lossy, scored, always re-merging.

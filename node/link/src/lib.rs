@@ -1,0 +1,1 @@
+//! One QUIC endpoint per station: identity, roster, streams, congestion.

@@ -1,0 +1,1 @@
+//! Chunks between stations: planned, verified, resumed, from several providers at once.
