@@ -1,0 +1,4 @@
+//! Links over QUIC.
+
+mod close;
+pub(crate) mod stream;
