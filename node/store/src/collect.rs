@@ -158,12 +158,6 @@ impl<'a> Collection<'a> {
             live.sort_unstable();
             live.dedup();
         }
-        if self.report.manifests_absent > 0 {
-            tracing::warn!(
-                count = self.report.manifests_absent,
-                "live manifests are not in this store"
-            );
-        }
         self.pending = self.store.catalog.pending();
         Ok(())
     }

@@ -14,6 +14,7 @@ mod crash;
 mod disk_contract;
 mod full;
 mod golden;
+mod holding;
 mod interleavings;
 mod properties;
 mod reading;
