@@ -1,4 +1,4 @@
-//! The ids of nodes, clusters, tokens, uploads, clients and proposals.
+//! The ids of nodes, clusters, tokens, uploads, holds, invites, clients and proposals.
 
 use std::fmt;
 use std::str::FromStr;
@@ -77,6 +77,14 @@ id_type! {
 id_type! {
     /// An upload session.
     UploadId, 16, "upload id", "expected 32 hex digits"
+}
+id_type! {
+    /// Chunks one node holds for another until their record is applied: drawn by who asks for it.
+    HoldId, 16, "hold id", "expected 32 hex digits"
+}
+id_type! {
+    /// An invitation: the hash of its ticket's secret ([`JoinTicket::secret_hash`](crate::ticket::JoinTicket)).
+    InviteId, 32, "invite id", "expected 64 hex digits"
 }
 id_type! {
     /// A proposer of commands, for the duration of one process.

@@ -1,7 +1,9 @@
 //! `/health`, `/ready`, `/api/v1/status`: how the node is.
 
 use axum::extract::State;
-use tetryx_protocol::api::{ErrorName, StatusResponse, StoreStatus};
+use tetryx_protocol::api::{
+    ErrorName, MembersSummary, OutboxCounts, ReadLevel, StatusResponse, StoreStatus, UnderReplicated,
+};
 use tetryx_raft::StateView;
 use tetryx_state::{Table, query};
 
@@ -66,6 +68,13 @@ pub(super) async fn status(
         path_bytes: counts.path_bytes,
         nar_bytes: counts.nar_bytes,
         store: store_status(&node).await?,
+        members: MembersSummary::default(),
+        state_age_seconds: None,
+        read_level: ReadLevel::default(),
+        under_replicated: UnderReplicated::default(),
+        bytes_to_move: 0,
+        outbox: OutboxCounts::default(),
+        safety: Vec::new(),
     }))
 }
 

@@ -42,6 +42,7 @@ pub(super) async fn commit(
         index: node.replica().applied_index(),
         published: 0,
         unchanged,
+        provisional: 0,
     };
     if paths.is_empty() {
         return Ok(response);

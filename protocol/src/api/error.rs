@@ -115,6 +115,26 @@ error_names! {
     NoQuorum = 503,
     /// The node has not started up yet, or is going down.
     NotReady = 503,
+    /// No such member, or it was removed.
+    NoSuchMember = 404,
+    /// No such invitation, or it was used.
+    NoSuchInvite = 404,
+    /// The name belongs to another member.
+    MemberNameTaken = 409,
+    /// The cluster would be left without a member.
+    LastMember = 409,
+    /// The member was removed; its key is refused for ever.
+    MemberRemoved = 409,
+    /// The ticket is unknown, used, expired, or for another cluster.
+    TicketRefused = 403,
+    /// Too few nodes can be reached to keep as many copies as were promised.
+    NotEnoughCopies = 503,
+    /// This node's state differs from the others'; it serves nothing until it is rebuilt.
+    Diverged = 503,
+    /// The cluster runs a newer version than this node.
+    NeedsUpgrade = 503,
+    /// What this node has is older than was asked for.
+    TooStale = 503,
     /// A fault of the node; its log says more.
     InternalServerError = 500,
 }

@@ -3,6 +3,8 @@
 //! Requests refuse unknown fields; answers may grow, so readers ignore fields they do not know.
 
 mod error;
+mod members;
+mod outbox;
 
 use std::fmt;
 
@@ -20,6 +22,8 @@ use crate::time::UtcTime;
 use crate::token::TokenClaims;
 
 pub use error::{ApiError, ErrorName};
+pub use members::*;
+pub use outbox::*;
 
 /// The most paths in one page of a list.
 pub const PAGE_LIMIT_MAX: u32 = 1_000;
@@ -64,6 +68,28 @@ pub struct StatusResponse {
     pub nar_bytes: u64,
     /// What is on this node's disk.
     pub store: StoreStatus,
+    /// How many members there are, and how they are.
+    #[serde(default)]
+    pub members: MembersSummary,
+    /// How old the applied state may be, in seconds: the time since this node last heard of a leader with a
+    /// majority. Absent when it never has.
+    #[serde(default)]
+    pub state_age_seconds: Option<u64>,
+    /// The strongest read this node can answer now.
+    #[serde(default)]
+    pub read_level: ReadLevel,
+    /// What has fewer copies than it should.
+    #[serde(default)]
+    pub under_replicated: UnderReplicated,
+    /// Bytes this node has yet to fetch.
+    #[serde(default)]
+    pub bytes_to_move: u64,
+    /// Pushes taken while the cluster could not be asked.
+    #[serde(default)]
+    pub outbox: OutboxCounts,
+    /// What is safe and how old the data is, in plain sentences.
+    #[serde(default)]
+    pub safety: Vec<String>,
 }
 
 /// What is on a node's disk.
@@ -365,6 +391,9 @@ pub struct CommitUploadResponse {
     pub published: u64,
     /// Paths that were there already, the same.
     pub unchanged: u64,
+    /// Paths that only this node has and serves until it reaches the cluster again: see [`OutboxReport`].
+    #[serde(default)]
+    pub provisional: u64,
 }
 
 /// Body of `POST /api/v1/tokens`.

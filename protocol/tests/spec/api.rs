@@ -76,6 +76,20 @@ fn status() -> StatusResponse {
         path_bytes: 300,
         nar_bytes: 200,
         store: StoreStatus::default(),
+        members: MembersSummary {
+            total: 3,
+            reachable: 2,
+            draining: 1,
+        },
+        state_age_seconds: Some(2),
+        read_level: ReadLevel::Bounded,
+        under_replicated: UnderReplicated { nars: 1, bytes: 100 },
+        bytes_to_move: 7,
+        outbox: OutboxCounts {
+            waiting: 1,
+            ..OutboxCounts::default()
+        },
+        safety: vec!["Everything acknowledged here is on 2 nodes.".to_owned()],
     }
 }
 
@@ -191,6 +205,7 @@ fn the_json_of_version_1_is_this() {
             index: 43,
             published: 1,
             unchanged: 0,
+            provisional: 0,
         },
     );
     let create = CreateTokenRequest {
