@@ -92,7 +92,7 @@ async fn open_replica(
         files: Arc::new(files),
         io: Io::Pool,
         profile: match config.raft.profile {
-            RaftProfile::Lan => Profile::Lan,
+            RaftProfile::Auto | RaftProfile::Lan => Profile::Lan,
             RaftProfile::Wan => Profile::Wan,
             RaftProfile::Geo => Profile::Geo,
         },

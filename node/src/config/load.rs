@@ -133,6 +133,7 @@ fn complaint(config: &Config) -> Option<(&'static str, String)> {
         ("http.request_timeout", http.request_timeout),
         ("http.body_idle_timeout", http.body_idle_timeout),
         ("uploads.session_ttl", config.uploads.session_ttl),
+        ("replication.hold_ttl", config.replication.hold_ttl),
     ] {
         if at_least_1s(duration) {
             return Some((key, "must be at least 1s".to_owned()));
@@ -140,6 +141,17 @@ fn complaint(config: &Config) -> Option<(&'static str, String)> {
     }
     if config.uploads.sessions_max == 0 {
         return Some(("uploads.sessions_max", "must be at least 1".to_owned()));
+    }
+    for (key, count) in [
+        ("replication.copies", config.replication.copies),
+        ("replication.write_replicas", config.replication.write_replicas),
+    ] {
+        if count == 0 {
+            return Some((key, "must be at least 1".to_owned()));
+        }
+    }
+    if config.raft.audit_every == 0 {
+        return Some(("raft.audit_every", "must be at least 1".to_owned()));
     }
     let limits = &config.limits;
     if !(16..=10_000).contains(&limits.header_count_max) {

@@ -10,6 +10,7 @@
 
 mod keys;
 mod load;
+mod peers;
 mod size;
 
 use std::net::{Ipv6Addr, SocketAddr};
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::keys::generated;
 pub use self::load::{ConfigError, load, parse};
+pub use self::peers::{Advertised, GOSSIP_PORT, LinkOverride, P2P_PORT, P2p, Rate, Replication};
 pub use self::size::Size;
 
 /// Everything `node.toml` can say.
@@ -37,6 +39,8 @@ pub struct Config {
     pub uploads: Uploads,
     pub store: Store,
     pub gc: Gc,
+    pub p2p: P2p,
+    pub replication: Replication,
     pub raft: Raft,
     pub log: Log,
 }
@@ -114,18 +118,22 @@ pub struct Gc {
 }
 
 /// The replicated log.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Raft {
     pub profile: RaftProfile,
+    /// After how many entries the nodes compare their states.
+    pub audit_every: u64,
 }
 
 /// How patient elections are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RaftProfile {
-    /// One site: round trips of a few milliseconds.
+    /// By the round trips that were measured.
     #[default]
+    Auto,
+    /// One site: round trips of a few milliseconds.
     Lan,
     /// One continent or two: up to about 250 ms.
     Wan,
@@ -200,6 +208,15 @@ impl Default for Gc {
     fn default() -> Self {
         Self {
             interval: Duration::from_secs(12 * 60 * 60),
+        }
+    }
+}
+
+impl Default for Raft {
+    fn default() -> Self {
+        Self {
+            profile: RaftProfile::Auto,
+            audit_every: 10_000,
         }
     }
 }
