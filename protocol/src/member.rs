@@ -14,9 +14,9 @@ pub const WEIGHT_DEFAULT: u32 = 100;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
-    /// It votes, or may be made to vote when a voter is needed.
+    /// It is given a vote whenever one more voter is wanted.
     Voter,
-    /// It follows the log without a vote.
+    /// It follows the log, and is given a vote only where policy finds nobody else.
     Learner,
 }
 

@@ -3,6 +3,8 @@
 mod audit;
 mod cache;
 mod cluster;
+mod invite;
+mod member;
 mod nar;
 mod path;
 mod proposal;
@@ -20,7 +22,8 @@ use crate::tables::{ReadTables, Tables};
 
 /// Applies one committed command. Total: every command yields a reply, on every replica the same one.
 ///
-/// `index` is the log index of the command; it only names the audit record. The caller applies each index once, in
+/// `index` is the log index of the command; it names the audit record, and no replica can say what its state is
+/// there or later. The caller applies each index once, in
 /// order, within one transaction, and stores the index in the same transaction.
 ///
 /// # Errors
@@ -36,7 +39,7 @@ pub fn apply<T: Tables>(
         Admission::Fresh(standing) => standing,
         Admission::Answered(reply) => return Ok(reply),
     };
-    let reply = match execute(tables, now, command) {
+    let reply = match execute(tables, index, now, command) {
         Ok(outcome) => Reply::Done(outcome),
         Err(Stop::Refused(refusal)) => Reply::Refused(refusal),
         Err(Stop::Failed(error)) => return Err(error),
@@ -76,7 +79,7 @@ struct Context<'a> {
 }
 
 // Every arm checks first and writes last: a refusal leaves nothing behind.
-fn execute<T: Tables>(tables: &mut T, now: UtcTime, command: &Command) -> Step<T, Outcome> {
+fn execute<T: Tables>(tables: &mut T, index: u64, now: UtcTime, command: &Command) -> Step<T, Outcome> {
     check_limits(command)?;
     let context = Context { now, by: &command.by };
     if !matches!(command.body, Body::InitCluster(_)) {
@@ -84,7 +87,7 @@ fn execute<T: Tables>(tables: &mut T, now: UtcTime, command: &Command) -> Step<T
     }
     match &command.body {
         Body::InitCluster(body) => cluster::init(tables, &context, body),
-        Body::UpsertMember(body) => cluster::upsert_member(tables, &context, body),
+        Body::UpsertMember(body) => member::upsert(tables, &context, body),
         Body::CreateCache(body) => cache::create(tables, &context, body),
         Body::ConfigureCache(body) => cache::configure(tables, body),
         Body::DestroyCache(body) => cache::destroy(tables, body),
@@ -94,5 +97,14 @@ fn execute<T: Tables>(tables: &mut T, now: UtcTime, command: &Command) -> Step<T
         Body::UnpinPath(body) => path::unpin(tables, body),
         Body::RegisterToken(body) => token::register(tables, &context, body),
         Body::RevokeToken(body) => token::revoke(tables, &context, body),
+        Body::CreateInvite(body) => invite::create(tables, &context, body),
+        Body::RevokeInvite(body) => invite::revoke(tables, body),
+        Body::RedeemInvite(body) => invite::redeem(tables, &context, body),
+        Body::UpdateMember(body) => member::update(tables, body),
+        Body::DrainMember(body) => member::drain(tables, &context, body),
+        Body::RemoveMember(body) => member::remove(tables, &context, body),
+        Body::AdvanceEpoch(body) => cluster::advance_epoch(tables, body),
+        Body::CheckState(body) => cluster::check_state(tables, index, body),
+        Body::SetFeatureLevel(body) => cluster::set_feature_level(tables, body),
     }
 }

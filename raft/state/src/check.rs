@@ -7,7 +7,7 @@ mod rules;
 
 use tetryx_protocol::cache::CacheName;
 use tetryx_protocol::hash::NarHash;
-use tetryx_protocol::id::{ClientId, NodeId, TokenId};
+use tetryx_protocol::id::{ClientId, InviteId, NodeId, TokenId};
 use tetryx_protocol::store_path::{StorePath, StorePathHash};
 use tetryx_protocol::time::UtcTime;
 
@@ -17,8 +17,8 @@ use crate::error::CorruptRecord;
 use crate::key::{self, ProposalKey};
 use crate::query;
 use crate::records::{
-    AuditRecord, CacheRecord, ClientRecord, ClockRecord, ClusterRecord, MemberRecord, NarRecord, PathRecord,
-    Record, ReplyRecord, TokenRecord,
+    AuditRecord, CacheRecord, CheckRecord, ClientRecord, ClockRecord, ClusterRecord, InviteRecord,
+    MemberRecord, NarRecord, PathRecord, Record, ReplyRecord, TokenRecord,
 };
 use crate::tables::{ReadTables, Row, Table};
 
@@ -53,7 +53,7 @@ pub enum Violation {
         /// The log clock.
         clock: UtcTime,
     },
-    /// Members have names of their own.
+    /// Members that were not removed have names of their own.
     #[error("members {first} and {second} are both called '{name}'")]
     SharedName {
         /// The name.
@@ -62,6 +62,35 @@ pub enum Violation {
         first: NodeId,
         /// The other.
         second: NodeId,
+    },
+    /// Once there is a member, one of them is active.
+    #[error("every member is draining or removed; none is left to hold anything")]
+    NobodyActive,
+    /// Invitations expire after they were made, and admit members.
+    #[error("invitation {invite} {reason}")]
+    BadInvite {
+        /// The invitation.
+        invite: InviteId,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// One node joins with one invitation.
+    #[error("node {node} joined with the invitations {first} and {second}")]
+    JoinedTwice {
+        /// The node.
+        node: NodeId,
+        /// One invitation.
+        first: InviteId,
+        /// The other.
+        second: InviteId,
+    },
+    /// What replicas said is bounded, and in order of the replicas, each once.
+    #[error("what replicas said of log index {index} is {reason}")]
+    BadCheck {
+        /// The index.
+        index: u64,
+        /// What is wrong with it.
+        reason: &'static str,
     },
     /// Every path is in a cache that exists.
     #[error("path {path} is in cache '{cache}', which does not exist")]
@@ -219,6 +248,8 @@ struct Everything {
     audit: Vec<(u64, AuditRecord)>,
     referrers: Vec<(CacheName, StorePathHash, StorePathHash)>,
     holders: Vec<(CacheName, NarHash, StorePathHash)>,
+    invites: Vec<(InviteId, InviteRecord)>,
+    checks: Vec<(u64, CheckRecord)>,
 }
 
 /// Checks every invariant. A sound state gives an empty list.
@@ -280,6 +311,12 @@ impl Everything {
             Table::Audit => self
                 .audit
                 .push((key::parse_audit(key)?, AuditRecord::decode(key, value)?)),
+            Table::Invites => self
+                .invites
+                .push((key::parse_invite(key)?, InviteRecord::decode(key, value)?)),
+            Table::Checks => self
+                .checks
+                .push((key::parse_check(key)?, CheckRecord::decode(key, value)?)),
             Table::Referrers if value.is_empty() => self.referrers.push(key::parse_referrer(key)?),
             Table::Holders if value.is_empty() => self.holders.push(key::parse_holder(key)?),
             Table::Referrers | Table::Holders => return Err(unexpected(table, key)),

@@ -10,7 +10,8 @@ use tetryx_protocol::cache::{CacheName, Replication, Retention};
 use tetryx_protocol::envelope::{self, EnvelopeError};
 use tetryx_protocol::grant::Grants;
 use tetryx_protocol::hash::{FileHash, ManifestHash, NarHash};
-use tetryx_protocol::id::{ClusterId, NodeId, ProposalId, TokenId};
+use tetryx_protocol::id::{ClusterId, InviteId, NodeId, ProposalId, TokenId};
+pub use tetryx_protocol::member::Role;
 use tetryx_protocol::signature::{KeyName, NixPublicKey, NixSignature};
 use tetryx_protocol::store_path::{StoreDir, StorePath, StorePathHash};
 use tetryx_protocol::time::UtcTime;
@@ -18,7 +19,9 @@ use tetryx_protocol::time::UtcTime;
 /// The first bytes of an encoded command.
 pub const MAGIC: [u8; 4] = *b"TXCM";
 /// The newest schema this build writes and reads.
-pub const SCHEMA: u16 = 1;
+pub const SCHEMA: u16 = 2;
+/// The feature level of this build: what a cluster must have before commands of [`SCHEMA`] are proposed in it.
+pub const FEATURE_LEVEL: u32 = SCHEMA as u32;
 
 /// One entry of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +63,24 @@ pub enum Body {
     RegisterToken(RegisterToken),
     /// Has a token refused from now on.
     RevokeToken(RevokeToken),
+    /// Lets one node join.
+    CreateInvite(CreateInvite),
+    /// Takes an invitation back.
+    RevokeInvite(RevokeInvite),
+    /// Makes the bearer of an invitation a member.
+    RedeemInvite(RedeemInvite),
+    /// Replaces what a member says of itself.
+    UpdateMember(UpdateMember),
+    /// Has a member hand over what it has.
+    DrainMember(DrainMember),
+    /// Ends a membership for ever.
+    RemoveMember(RemoveMember),
+    /// Notes a recovery from a lost quorum.
+    AdvanceEpoch(AdvanceEpoch),
+    /// Says what one replica's state was at an index.
+    CheckState(CheckState),
+    /// Allows newer commands.
+    SetFeatureLevel(SetFeatureLevel),
 }
 
 /// Founds the cluster.
@@ -73,16 +94,6 @@ pub struct InitCluster {
     pub token_public_key: [u8; 32],
     /// The secret half, sealed.
     pub sealed_token_key: Vec<u8>,
-}
-
-/// The part a member has in consensus. Append-only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Role {
-    /// It votes.
-    Voter,
-    /// It follows the log without a vote.
-    Learner,
 }
 
 /// Adds a member, or replaces what is known about it.
@@ -280,6 +291,112 @@ pub struct RevokeToken {
     pub token: TokenId,
 }
 
+/// Lets one node join, once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreateInvite {
+    /// The hash of the ticket's secret.
+    pub secret_hash: InviteId,
+    /// The zone the new member is put in; its own choice if there is none.
+    pub zone: Option<String>,
+    /// When the invitation ends, by the log clock.
+    pub expires: UtcTime,
+    /// Whether the new member may be given a vote.
+    pub voter: bool,
+}
+
+/// Takes an invitation back that was not used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokeInvite {
+    /// The hash of the ticket's secret.
+    pub secret_hash: InviteId,
+}
+
+/// Makes the bearer of an invitation a member. Whoever proposes it has authenticated the node's key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RedeemInvite {
+    /// The hash of the ticket's secret.
+    pub secret_hash: InviteId,
+    /// The node.
+    pub node: NodeId,
+    /// What people call it; unique among the members.
+    pub name: String,
+    /// The failure zone it is in, unless the invitation names one.
+    pub zone: String,
+    /// Where its data and control endpoint is, `host:port`, best first.
+    pub addresses: Vec<String>,
+    /// Where its gossip endpoint is, `host:port`, best first.
+    pub gossip: Vec<String>,
+    /// Where clients reach it.
+    pub http_url: Option<String>,
+    /// Its share of the data, relative to the others'.
+    pub weight: u32,
+    /// The newest commands it understands.
+    pub feature_level: u32,
+}
+
+/// Replaces what a member says of itself. It must be a member: [`UpsertMember`] and [`RedeemInvite`] add one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpdateMember {
+    /// The node.
+    pub node: NodeId,
+    /// What people call it; unique among the members.
+    pub name: String,
+    /// The failure zone it is in.
+    pub zone: String,
+    /// Where its data and control endpoint is, `host:port`, best first.
+    pub addresses: Vec<String>,
+    /// Where its gossip endpoint is, `host:port`, best first.
+    pub gossip: Vec<String>,
+    /// Where clients reach it.
+    pub http_url: Option<String>,
+    /// Its part in consensus, as wished; `None` leaves it as it is.
+    pub role: Option<Role>,
+    /// Its share of the data, relative to the others'.
+    pub weight: u32,
+    /// The newest commands it understands.
+    pub feature_level: u32,
+}
+
+/// Has a member hand over what it has, before it leaves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainMember {
+    /// The node.
+    pub node: NodeId,
+}
+
+/// Ends a membership for ever: the key is refused from now on, the name is free.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoveMember {
+    /// The node.
+    pub node: NodeId,
+}
+
+/// Notes a recovery from a lost quorum: nodes of an older epoch are another cluster's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdvanceEpoch {
+    /// The new epoch, above the present one.
+    pub epoch: u64,
+}
+
+/// Says what one replica's state was once an index had been applied. What all of them said stands in the state, so
+/// that each can see whether it is with the majority.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckState {
+    /// Whose state it was.
+    pub node: NodeId,
+    /// The log index.
+    pub index: u64,
+    /// Its [`StateHash`](crate::StateHash).
+    pub hash: [u8; 32],
+}
+
+/// Allows the commands of a feature level.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetFeatureLevel {
+    /// The level; every member must understand it.
+    pub level: u32,
+}
+
 /// Why bytes from the log are not a command.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -326,7 +443,16 @@ body_from!(
     PinPath,
     UnpinPath,
     RegisterToken,
-    RevokeToken
+    RevokeToken,
+    CreateInvite,
+    RevokeInvite,
+    RedeemInvite,
+    UpdateMember,
+    DrainMember,
+    RemoveMember,
+    AdvanceEpoch,
+    CheckState,
+    SetFeatureLevel
 );
 
 impl Body {
@@ -344,6 +470,15 @@ impl Body {
             | Self::UnpinPath(_)
             | Self::RegisterToken(_)
             | Self::RevokeToken(_) => 1,
+            Self::CreateInvite(_)
+            | Self::RevokeInvite(_)
+            | Self::RedeemInvite(_)
+            | Self::UpdateMember(_)
+            | Self::DrainMember(_)
+            | Self::RemoveMember(_)
+            | Self::AdvanceEpoch(_)
+            | Self::CheckState(_)
+            | Self::SetFeatureLevel(_) => 2,
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use tetryx_protocol::cache::CacheName;
 use tetryx_protocol::hash::NarHash;
-use tetryx_protocol::id::{ClientId, NodeId, TokenId};
+use tetryx_protocol::id::{ClientId, InviteId, NodeId, TokenId};
 use tetryx_protocol::store_path::StorePathHash;
 
 use crate::error::CorruptRecord;
@@ -94,6 +94,14 @@ pub(crate) fn reply(client: &ClientId, serial: u64) -> Vec<u8> {
 }
 
 pub(crate) fn audit(index: u64) -> Vec<u8> {
+    index.to_be_bytes().to_vec()
+}
+
+pub(crate) fn invite(invite: &InviteId) -> Vec<u8> {
+    invite.as_bytes().to_vec()
+}
+
+pub(crate) fn check(index: u64) -> Vec<u8> {
     index.to_be_bytes().to_vec()
 }
 
@@ -201,4 +209,12 @@ pub(crate) fn parse_proposal(key: &[u8]) -> Result<ProposalKey, CorruptRecord> {
 
 pub(crate) fn parse_audit(key: &[u8]) -> Result<u64, CorruptRecord> {
     array(Table::Audit, key, key).map(u64::from_be_bytes)
+}
+
+pub(crate) fn parse_invite(key: &[u8]) -> Result<InviteId, CorruptRecord> {
+    array(Table::Invites, key, key).map(InviteId::from_bytes)
+}
+
+pub(crate) fn parse_check(key: &[u8]) -> Result<u64, CorruptRecord> {
+    array(Table::Checks, key, key).map(u64::from_be_bytes)
 }

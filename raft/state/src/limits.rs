@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tetryx_protocol::cache::{Replication, Retention};
+use tetryx_protocol::id::NodeId;
 
-use crate::command::{Body, CacheKeyPair, Command, NewPath, PublishPaths, RegisterToken, UpsertMember};
+use crate::command::{Body, CacheKeyPair, Command, NewPath, PublishPaths, RegisterToken};
 use crate::reply::Refusal;
 
 /// How many of a client's proposals may be open at once: its serials lie below `oldest_open` plus this.
@@ -21,6 +22,12 @@ pub const AUDIT_KEPT: u64 = 10_000;
 pub const CLIENT_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a token stays in the registry after it expired, by the log clock, at least.
 pub const TOKEN_KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// How long an invitation stays known after it expired, by the log clock, at least: so long a late node is told why.
+pub const INVITE_KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// About how many log indices what replicas said is kept.
+pub const CHECKS_KEPT: usize = 4;
+/// How many replicas can say what their state was at one index; further ones are not noted.
+pub const CHECK_HASHES_MAX: usize = 64;
 /// A refusal that lists paths lists this many; the rest is counted.
 pub const LISTED_MAX: usize = 16;
 
@@ -55,11 +62,13 @@ pub enum Limit {
     MemberAddresses,
     /// Length of one address in bytes.
     MemberAddress,
+    /// Weight of a member.
+    MemberWeight,
 }
 
 impl Limit {
     /// Every limit.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Subject,
         Self::PathsPerCommand,
         Self::ReferencesPerPath,
@@ -74,6 +83,7 @@ impl Limit {
         Self::MemberName,
         Self::MemberAddresses,
         Self::MemberAddress,
+        Self::MemberWeight,
     ];
 
     /// The largest number that is not refused.
@@ -93,6 +103,7 @@ impl Limit {
             Self::MemberName => 64,
             Self::MemberAddresses => 16,
             Self::MemberAddress => 256,
+            Self::MemberWeight => 1_000_000,
         }
     }
 
@@ -108,6 +119,7 @@ impl Limit {
             Self::GrantPatterns => "use patterns with '*'",
             Self::GrantMissions => "issue several tokens",
             Self::MemberAddresses => "name fewer addresses",
+            Self::MemberWeight => "weights only count relative to one another: choose smaller ones",
             Self::SealedKey => "this is no sealed key; report it as a bug of the proposing node",
             Self::Subject
             | Self::PathAttribute
@@ -144,6 +156,7 @@ impl fmt::Display for Limit {
             Self::MemberName => "bytes of a member's name or zone",
             Self::MemberAddresses => "addresses of a member",
             Self::MemberAddress => "bytes of an address",
+            Self::MemberWeight => "units of weight",
         })
     }
 }
@@ -154,7 +167,25 @@ pub fn check_limits(command: &Command) -> Result<(), Refusal> {
     Limit::Subject.check(command.by.len())?;
     match &command.body {
         Body::InitCluster(init) => Limit::SealedKey.check(init.sealed_token_key.len()),
-        Body::UpsertMember(member) => check_member(member),
+        Body::UpsertMember(member) => {
+            check_member(member.node, &member.name, &member.zone)?;
+            check_addresses(&member.addresses)
+        }
+        Body::RedeemInvite(member) => {
+            check_member(member.node, &member.name, &member.zone)?;
+            check_addresses(&member.addresses)?;
+            check_addresses(&member.gossip)?;
+            check_addresses(member.http_url.as_slice())?;
+            check_weight(member.weight)
+        }
+        Body::UpdateMember(member) => {
+            check_member(member.node, &member.name, &member.zone)?;
+            check_addresses(&member.addresses)?;
+            check_addresses(&member.gossip)?;
+            check_addresses(member.http_url.as_slice())?;
+            check_weight(member.weight)
+        }
+        Body::CreateInvite(invite) => Limit::MemberName.check(invite.zone.as_ref().map_or(0, String::len)),
         Body::CreateCache(create) => {
             Limit::UpstreamKeyNames.check(create.upstream_key_names.len())?;
             check_key_pair(&create.key_pair)?;
@@ -175,22 +206,35 @@ pub fn check_limits(command: &Command) -> Result<(), Refusal> {
         | Body::DeletePath(_)
         | Body::PinPath(_)
         | Body::UnpinPath(_)
-        | Body::RevokeToken(_) => Ok(()),
+        | Body::RevokeToken(_)
+        | Body::RevokeInvite(_)
+        | Body::DrainMember(_)
+        | Body::RemoveMember(_)
+        | Body::AdvanceEpoch(_)
+        | Body::CheckState(_)
+        | Body::SetFeatureLevel(_) => Ok(()),
     }
 }
 
-fn check_member(member: &UpsertMember) -> Result<(), Refusal> {
-    Limit::MemberName.check(member.name.len())?;
-    Limit::MemberName.check(member.zone.len())?;
-    Limit::MemberAddresses.check(member.addresses.len())?;
-    for address in &member.addresses {
-        Limit::MemberAddress.check(address.len())?;
-    }
-    if member.name.is_empty() {
-        Err(Refusal::MemberWithoutName { node: member.node })
+fn check_member(node: NodeId, name: &str, zone: &str) -> Result<(), Refusal> {
+    Limit::MemberName.check(name.len())?;
+    Limit::MemberName.check(zone.len())?;
+    if name.is_empty() {
+        Err(Refusal::MemberWithoutName { node })
     } else {
         Ok(())
     }
+}
+
+fn check_addresses(addresses: &[String]) -> Result<(), Refusal> {
+    Limit::MemberAddresses.check(addresses.len())?;
+    addresses
+        .iter()
+        .try_for_each(|address| Limit::MemberAddress.check(address.len()))
+}
+
+fn check_weight(weight: u32) -> Result<(), Refusal> {
+    Limit::MemberWeight.check(usize::try_from(weight).unwrap_or(usize::MAX))
 }
 
 fn check_key_pair(pair: &CacheKeyPair) -> Result<(), Refusal> {

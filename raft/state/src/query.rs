@@ -4,7 +4,8 @@
 
 use tetryx_protocol::cache::CacheName;
 use tetryx_protocol::hash::{ManifestHash, NarHash};
-use tetryx_protocol::id::{NodeId, TokenId};
+use tetryx_protocol::id::{InviteId, NodeId, TokenId};
+use tetryx_protocol::placement::PlaceCandidate;
 use tetryx_protocol::store_path::StorePathHash;
 use tetryx_protocol::time::UtcTime;
 
@@ -12,8 +13,8 @@ use crate::access::{Access, Walk, contains, get};
 use crate::error::StateError;
 use crate::key;
 use crate::records::{
-    AuditRecord, CacheRecord, ClockRecord, ClusterRecord, MemberRecord, NarRecord, PathRecord, Record,
-    TokenRecord,
+    AuditRecord, CacheRecord, CheckRecord, ClockRecord, ClusterRecord, InviteRecord, MemberRecord, NarRecord,
+    PathRecord, Record, TokenRecord,
 };
 pub use crate::snapshot::state_hash;
 use crate::tables::{ReadTables, Table};
@@ -29,9 +30,54 @@ pub fn clock<T: ReadTables>(tables: &T) -> Access<T, UtcTime> {
     Ok(clock.map_or(UtcTime::from_unix_ms(0), |clock| clock.now))
 }
 
-/// All members, by node id.
+/// All members, by node id, those that were removed included.
 pub fn members<T: ReadTables>(tables: &T) -> Access<T, Vec<(NodeId, MemberRecord)>> {
     rows(Walk::table(tables, Table::Members), usize::MAX, key::parse_member)
+}
+
+/// A member, or one that was removed.
+pub fn member<T: ReadTables>(tables: &T, node: &NodeId) -> Access<T, Option<MemberRecord>> {
+    get(tables, &key::member(node))
+}
+
+/// The members that were not removed, by node id: those that take part and those that hand over what they have.
+pub fn active_members<T: ReadTables>(tables: &T) -> Access<T, Vec<(NodeId, MemberRecord)>> {
+    let mut members = members(tables)?;
+    members.retain(|(_, member)| !member.state.is_removed());
+    Ok(members)
+}
+
+/// The members that data is placed on: neither removed nor draining.
+pub fn placement_candidates<T: ReadTables>(tables: &T) -> Access<T, Vec<PlaceCandidate>> {
+    let members = members(tables)?;
+    let placed = members.into_iter().filter(|(_, member)| member.state.is_active());
+    Ok(placed
+        .map(|(node, member)| PlaceCandidate {
+            node,
+            zone: member.zone,
+            weight: member.weight,
+        })
+        .collect())
+}
+
+/// An invitation.
+pub fn invite<T: ReadTables>(tables: &T, secret_hash: &InviteId) -> Access<T, Option<InviteRecord>> {
+    get(tables, &key::invite(secret_hash))
+}
+
+/// All invitations, by the hashes of their secrets.
+pub fn invites<T: ReadTables>(tables: &T) -> Access<T, Vec<(InviteId, InviteRecord)>> {
+    rows(Walk::table(tables, Table::Invites), usize::MAX, key::parse_invite)
+}
+
+/// What replicas said their state was at the last few log indices that any of them spoke of, oldest first.
+pub fn checks<T: ReadTables>(tables: &T) -> Access<T, Vec<(u64, CheckRecord)>> {
+    rows(Walk::table(tables, Table::Checks), usize::MAX, key::parse_check)
+}
+
+/// What replicas said their state was at one log index.
+pub fn state_check<T: ReadTables>(tables: &T, index: u64) -> Access<T, Option<CheckRecord>> {
+    get(tables, &key::check(index))
 }
 
 /// A cache.

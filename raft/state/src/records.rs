@@ -9,11 +9,12 @@ use tetryx_protocol::cache::{CacheName, Replication, Retention};
 use tetryx_protocol::grant::Grants;
 use tetryx_protocol::hash::{FileHash, ManifestHash, NarHash};
 use tetryx_protocol::id::{ClusterId, NodeId};
+pub use tetryx_protocol::member::{MemberState, Role};
+use tetryx_protocol::member::{RosterEntry, WEIGHT_DEFAULT};
 use tetryx_protocol::signature::{KeyName, NixPublicKey, NixSignature};
 use tetryx_protocol::store_path::{StoreDir, StorePath, StorePathHash};
 use tetryx_protocol::time::UtcTime;
 
-use crate::command::Role;
 use crate::error::CorruptRecord;
 use crate::reply::Reply;
 use crate::tables::Table;
@@ -30,6 +31,11 @@ pub trait Record: Serialize + DeserializeOwned {
         postcard::to_extend(self, vec![Self::VERSION]).expect("no record has a serializer that fails")
     }
 
+    /// Reads the payload of an older version, if this build knows one.
+    fn upgrade(_version: u8, _payload: &[u8]) -> Option<Result<Self, String>> {
+        None
+    }
+
     /// Reads a value. `key` only serves the message.
     fn decode(key: &[u8], value: &[u8]) -> Result<Self, CorruptRecord> {
         let corrupt = |reason: String| CorruptRecord {
@@ -40,19 +46,27 @@ pub trait Record: Serialize + DeserializeOwned {
         let (version, payload) = value
             .split_first()
             .ok_or_else(|| corrupt("the value is empty".to_owned()))?;
-        if *version != Self::VERSION {
-            return Err(corrupt(format!(
-                "version {version} is unknown to this build (it reads {})",
-                Self::VERSION
-            )));
+        if *version == Self::VERSION {
+            return whole(payload).map_err(corrupt);
         }
-        let (record, rest) =
-            postcard::take_from_bytes(payload).map_err(|error| corrupt(error.to_string()))?;
-        if !rest.is_empty() {
-            return Err(corrupt(format!("{} bytes follow the record", rest.len())));
-        }
-        Ok(record)
+        Self::upgrade(*version, payload)
+            .unwrap_or_else(|| {
+                Err(format!(
+                    "version {version} is unknown to this build (it reads up to {})",
+                    Self::VERSION
+                ))
+            })
+            .map_err(corrupt)
     }
+}
+
+/// Reads postcard that ends where its bytes end.
+fn whole<V: DeserializeOwned>(payload: &[u8]) -> Result<V, String> {
+    let (value, rest) = postcard::take_from_bytes(payload).map_err(|error| error.to_string())?;
+    if !rest.is_empty() {
+        return Err(format!("{} bytes follow the record", rest.len()));
+    }
+    Ok(value)
 }
 
 macro_rules! records {
@@ -67,7 +81,6 @@ macro_rules! records {
 records! {
     ClusterRecord in Cluster, version 1;
     ClockRecord in Cluster, version 1;
-    MemberRecord in Members, version 1;
     CacheRecord in Caches, version 1;
     PathRecord in Paths, version 1;
     NarRecord in Nars, version 1;
@@ -75,6 +88,8 @@ records! {
     ClientRecord in Proposals, version 1;
     ReplyRecord in Proposals, version 1;
     AuditRecord in Audit, version 1;
+    InviteRecord in Invites, version 1;
+    CheckRecord in Checks, version 1;
 }
 
 /// Who this cluster is.
@@ -101,19 +116,113 @@ pub struct ClockRecord {
     pub now: UtcTime,
 }
 
-/// A node of the cluster.
+/// A node of the cluster, or one that was.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberRecord {
-    /// What people call it. Unique among the members.
+    /// What people call it. Unique among the members that were not removed.
     pub name: String,
     /// The failure zone it is in.
     pub zone: String,
-    /// Where it can be reached, best first.
+    /// Where its data and control endpoint is, `host:port`, best first.
     pub addresses: Vec<String>,
-    /// Its part in consensus.
+    /// Where its gossip endpoint is, `host:port`, best first.
+    pub gossip: Vec<String>,
+    /// Where clients reach it.
+    pub http_url: Option<String>,
+    /// Its part in consensus, as wished: who really votes is decided by policy and health.
     pub role: Role,
+    /// Its share of the data, relative to the others'.
+    pub weight: u32,
+    /// Whether it takes part. A removed one stays, so that its key is refused for ever.
+    pub state: MemberState,
     /// When it became a member.
     pub added: UtcTime,
+    /// The newest commands it understands.
+    pub feature_level: u32,
+}
+
+/// [`MemberRecord`] before there was more than one node.
+#[derive(Deserialize)]
+struct MemberRecordV1 {
+    name: String,
+    zone: String,
+    /// Where clients reach it: there were no other addresses.
+    addresses: Vec<String>,
+    role: Role,
+    added: UtcTime,
+}
+
+impl Record for MemberRecord {
+    const TABLE: Table = Table::Members;
+    const VERSION: u8 = 2;
+
+    fn upgrade(version: u8, payload: &[u8]) -> Option<Result<Self, String>> {
+        (version == 1).then(|| {
+            let old: MemberRecordV1 = whole(payload)?;
+            Ok(Self {
+                name: old.name,
+                zone: old.zone,
+                addresses: Vec::new(),
+                gossip: Vec::new(),
+                http_url: old.addresses.into_iter().next(),
+                role: old.role,
+                weight: WEIGHT_DEFAULT,
+                state: MemberState::Active,
+                added: old.added,
+                feature_level: 1,
+            })
+        })
+    }
+}
+
+impl MemberRecord {
+    /// What other nodes are told about it.
+    pub fn to_roster_entry(&self, node: NodeId) -> RosterEntry {
+        RosterEntry {
+            node,
+            name: self.name.clone(),
+            zone: self.zone.clone(),
+            addresses: self.addresses.clone(),
+            gossip: self.gossip.clone(),
+            http_url: self.http_url.clone(),
+            weight: self.weight,
+            state: self.state,
+            role: self.role,
+        }
+    }
+}
+
+/// An invitation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InviteRecord {
+    /// The zone the new member is put in; its own choice if there is none.
+    pub zone: Option<String>,
+    /// Whether the new member may be given a vote.
+    pub voter: bool,
+    /// When it was made.
+    pub created: UtcTime,
+    /// By whom: the subject of the token.
+    pub created_by: String,
+    /// When it ends, by the log clock.
+    pub expires: UtcTime,
+    /// Who joined with it.
+    pub used: Option<InviteUse>,
+}
+
+/// Who joined with an invitation, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InviteUse {
+    /// The node.
+    pub by: NodeId,
+    /// When.
+    pub at: UtcTime,
+}
+
+/// What replicas said their state was once a log index had been applied.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckRecord {
+    /// Who, and which [`StateHash`](crate::StateHash); by node, each once.
+    pub hashes: Vec<(NodeId, [u8; 32])>,
 }
 
 /// A binary cache.
@@ -275,6 +384,20 @@ pub enum AuditAction {
     RegisterToken,
     /// A token was revoked.
     RevokeToken,
+    /// An invitation was made.
+    CreateInvite,
+    /// An invitation was taken back.
+    RevokeInvite,
+    /// A node joined with an invitation.
+    RedeemInvite,
+    /// A member began to hand over what it has.
+    DrainMember,
+    /// A member was removed.
+    RemoveMember,
+    /// The cluster was recovered from a lost quorum.
+    AdvanceEpoch,
+    /// Newer commands were allowed.
+    SetFeatureLevel,
 }
 
 impl PathRecord {

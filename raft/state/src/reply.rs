@@ -10,14 +10,15 @@
 //! 6. the object: a batch first against itself, then path by path in the order of their hashes, each against the
 //!    path that is there, then its references; for a deletion the pin before the referrers.
 //!
-//! The variants of [`Refusal`] stand in this order. New ones go to the end: their position is in stored replies.
+//! The variants of [`Refusal`] up to `NoSuchToken` stand in this order. Newer ones stand behind them, in the order
+//! among themselves: their position is in stored replies.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use tetryx_protocol::cache::CacheName;
 use tetryx_protocol::hash::NarHash;
-use tetryx_protocol::id::{ClusterId, NodeId, TokenId};
+use tetryx_protocol::id::{ClusterId, InviteId, NodeId, TokenId};
 use tetryx_protocol::store_path::{StorePath, StorePathHash};
 use tetryx_protocol::time::UtcTime;
 
@@ -87,6 +88,22 @@ pub enum Outcome {
     TokenRegistered,
     /// The token is refused from now on.
     TokenRevoked,
+    /// The invitation counts.
+    InviteCreated,
+    /// The invitation is gone.
+    InviteRevoked,
+    /// The node is a member.
+    Joined,
+    /// The member hands over what it has.
+    MemberDraining,
+    /// The member is gone.
+    MemberRemoved,
+    /// The cluster has a new epoch.
+    EpochAdvanced,
+    /// What the replica said is noted.
+    StateChecked,
+    /// Newer commands may be proposed.
+    FeatureLevelSet,
 }
 
 /// Why a command changed nothing. The text says what, why, and what to do next.
@@ -259,6 +276,104 @@ pub enum Refusal {
     NoSuchToken {
         /// The token.
         token: TokenId,
+    },
+    /// An invitation that was over before it began.
+    #[error("the invitation would expire at {expires}, which is past; choose a longer validity")]
+    InviteNeverValid {
+        /// When it would expire.
+        expires: UtcTime,
+    },
+    /// Another invitation has the same secret.
+    #[error("invitation {} exists already with other terms; draw another secret", invite.fmt_short())]
+    InviteExists {
+        /// The invitation.
+        invite: InviteId,
+    },
+    /// No invitation has this secret: it was never made here, or revoked, or it expired long ago.
+    #[error("there is no invitation {}; ask for a new ticket with 'tetryx-cli node invite'", invite.fmt_short())]
+    NoSuchInvite {
+        /// The invitation.
+        invite: InviteId,
+    },
+    /// The invitation has admitted a node.
+    #[error(
+        "the ticket was used by node {by}; each admits one node: make a new one with 'tetryx-cli node invite'"
+    )]
+    InviteUsed {
+        /// Which node.
+        by: NodeId,
+    },
+    /// The invitation came too late.
+    #[error("the ticket expired at {expires}; make a new one with 'tetryx-cli node invite'")]
+    InviteExpired {
+        /// When.
+        expires: UtcTime,
+    },
+    /// The node is a member by other means.
+    #[error("node {node} is a member already; start it with 'tetryx-node run'")]
+    AlreadyMember {
+        /// The node.
+        node: NodeId,
+    },
+    /// The node was a member and is not any more.
+    #[error(
+        "node {node} was removed at {at}, and its key is refused for ever; join with an empty data directory"
+    )]
+    MemberRemoved {
+        /// The node.
+        node: NodeId,
+        /// When it was removed.
+        at: UtcTime,
+    },
+    /// The node is not a member.
+    #[error("there is no member {node}; 'tetryx-cli node list' shows who there is")]
+    NoSuchMember {
+        /// The node.
+        node: NodeId,
+    },
+    /// Nobody would be left.
+    #[error("node {node} is the last active member; let another one join before it leaves")]
+    LastMember {
+        /// The node.
+        node: NodeId,
+    },
+    /// Epochs only grow.
+    #[error("epoch {epoch} is not above {current}, which the cluster has; recover from the newest member")]
+    EpochNotNewer {
+        /// The epoch proposed.
+        epoch: u64,
+        /// The epoch the cluster has.
+        current: u64,
+    },
+    /// A replica cannot know what its state will be.
+    #[error(
+        "the state at log index {index} cannot be known at {at}; report it as a bug of the proposing node"
+    )]
+    CheckAhead {
+        /// The index it is about.
+        index: u64,
+        /// The index of the command.
+        at: u64,
+    },
+    /// Feature levels only grow.
+    #[error("feature level {level} is below {current}, which the cluster has; versions cannot be taken back")]
+    FeatureLevelNotNewer {
+        /// The level proposed.
+        level: u32,
+        /// The level the cluster has.
+        current: u32,
+    },
+    /// A member would not understand what follows.
+    #[error("member '{name}' ({node}) understands only feature level {has}, not {level}; upgrade it first")]
+    FeatureLevelNotShared {
+        /// The member.
+        node: NodeId,
+        /// What people call it.
+        name: String,
+        /// What it understands.
+        has: u32,
+        /// The level proposed.
+        level: u32,
     },
 }
 

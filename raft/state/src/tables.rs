@@ -39,11 +39,15 @@ pub enum Table {
     /// Cache name, 0, NAR hash, store path hash → nothing: the paths of the cache with this content, so that a NAR is
     /// served through those caches only that hold it.
     Holders = 10,
+    /// Hash of a ticket's secret → [`InviteRecord`](crate::records::InviteRecord).
+    Invites = 11,
+    /// Log index → [`CheckRecord`](crate::records::CheckRecord): what replicas said their state was there.
+    Checks = 12,
 }
 
 impl Table {
     /// Every table, in the order of snapshots and of the state hash.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Cluster,
         Self::Members,
         Self::Caches,
@@ -54,6 +58,8 @@ impl Table {
         Self::Audit,
         Self::Referrers,
         Self::Holders,
+        Self::Invites,
+        Self::Checks,
     ];
 
     /// The number that stands for the table in snapshots and in the state hash.
@@ -79,6 +85,8 @@ impl Table {
             Self::Audit => "audit-1",
             Self::Referrers => "referrers-1",
             Self::Holders => "holders-1",
+            Self::Invites => "invites-1",
+            Self::Checks => "checks-1",
         }
     }
 }

@@ -13,7 +13,8 @@ use crate::records::{AuditAction, AuditRecord};
 use crate::reply::Outcome;
 use crate::tables::{Table, Tables};
 
-/// Records a command that changed something; one that found all as it asked did nothing worth a record.
+/// Records a command that changed something; one that found all as it asked did nothing worth a record, and nobody
+/// asked for what replicas say of their states.
 pub(super) fn record<T: Tables>(
     tables: &mut T,
     index: u64,
@@ -24,6 +25,7 @@ pub(super) fn record<T: Tables>(
     if matches!(
         outcome,
         Outcome::Unchanged
+            | Outcome::StateChecked
             | Outcome::Published {
                 published: 0,
                 updated: 0,
@@ -32,7 +34,9 @@ pub(super) fn record<T: Tables>(
     ) {
         return Ok(());
     }
-    let (action, cache, object) = describe(&command.body, outcome);
+    let Some((action, cache, object)) = describe(&command.body, outcome) else {
+        return Ok(());
+    };
     let record = AuditRecord {
         at: now,
         by: command.by.clone(),
@@ -46,8 +50,11 @@ pub(super) fn record<T: Tables>(
     delete_range(tables, Table::Audit, Bound::Unbounded, Bound::Excluded(&oldest))
 }
 
-fn describe<'a>(body: &'a Body, outcome: &Outcome) -> (AuditAction, Option<&'a CacheName>, Option<String>) {
-    match body {
+/// What was done, in which cache, to what.
+type Description<'a> = (AuditAction, Option<&'a CacheName>, Option<String>);
+
+fn describe<'a>(body: &'a Body, outcome: &Outcome) -> Option<Description<'a>> {
+    Some(match body {
         Body::InitCluster(body) => (AuditAction::InitCluster, None, Some(body.cluster.to_string())),
         Body::UpsertMember(body) => {
             let added = matches!(outcome, Outcome::MemberAdded);
@@ -93,7 +100,24 @@ fn describe<'a>(body: &'a Body, outcome: &Outcome) -> (AuditAction, Option<&'a C
         ),
         Body::RegisterToken(body) => (AuditAction::RegisterToken, None, Some(body.token.to_string())),
         Body::RevokeToken(body) => (AuditAction::RevokeToken, None, Some(body.token.to_string())),
-    }
+        Body::CreateInvite(body) => (
+            AuditAction::CreateInvite,
+            None,
+            Some(body.secret_hash.to_string()),
+        ),
+        Body::RevokeInvite(body) => (
+            AuditAction::RevokeInvite,
+            None,
+            Some(body.secret_hash.to_string()),
+        ),
+        Body::RedeemInvite(body) => (AuditAction::RedeemInvite, None, Some(body.node.to_string())),
+        Body::UpdateMember(body) => (AuditAction::UpdateMember, None, Some(body.node.to_string())),
+        Body::DrainMember(body) => (AuditAction::DrainMember, None, Some(body.node.to_string())),
+        Body::RemoveMember(body) => (AuditAction::RemoveMember, None, Some(body.node.to_string())),
+        Body::AdvanceEpoch(body) => (AuditAction::AdvanceEpoch, None, Some(body.epoch.to_string())),
+        Body::SetFeatureLevel(body) => (AuditAction::SetFeatureLevel, None, Some(body.level.to_string())),
+        Body::CheckState(_) => return None,
+    })
 }
 
 /// How many paths were changed.

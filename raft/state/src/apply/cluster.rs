@@ -1,13 +1,14 @@
-//! The cluster itself: its founding, its clock, its members.
+//! The cluster itself: its founding, its clock, its epoch and feature level, and what its replicas say they hold.
 
 use tetryx_protocol::time::UtcTime;
 
 use super::{Context, Step};
-use crate::access::{Access, contains, get, put};
-use crate::command::{InitCluster, UpsertMember};
+use crate::access::{Access, contains, delete, get, put};
+use crate::command::{AdvanceEpoch, CheckState, InitCluster, SetFeatureLevel};
 use crate::key;
+use crate::limits::{CHECK_HASHES_MAX, CHECKS_KEPT};
 use crate::query;
-use crate::records::{ClockRecord, ClusterRecord, MemberRecord};
+use crate::records::{CheckRecord, ClockRecord, ClusterRecord};
 use crate::reply::{Outcome, Refusal};
 use crate::tables::{ReadTables, Table, Tables};
 
@@ -51,38 +52,80 @@ pub(super) fn init<T: Tables>(tables: &mut T, context: &Context<'_>, init: &Init
     Ok(Outcome::Initialised)
 }
 
-pub(super) fn upsert_member<T: Tables>(
-    tables: &mut T,
-    context: &Context<'_>,
-    member: &UpsertMember,
-) -> Step<T, Outcome> {
-    let members = query::members(tables)?;
-    if let Some((node, _)) = members
-        .iter()
-        .find(|(node, record)| record.name == member.name && *node != member.node)
-    {
-        return Err(Refusal::MemberNameTaken {
-            name: member.name.clone(),
-            node: *node,
+pub(super) fn advance_epoch<T: Tables>(tables: &mut T, body: &AdvanceEpoch) -> Step<T, Outcome> {
+    let mut cluster = existing(tables)?;
+    let current = cluster.epoch;
+    if body.epoch == current {
+        return Ok(Outcome::Unchanged);
+    }
+    if body.epoch < current {
+        let epoch = body.epoch;
+        return Err(Refusal::EpochNotNewer { epoch, current }.into());
+    }
+    cluster.epoch = body.epoch;
+    put(tables, key::CLUSTER, &cluster)?;
+    Ok(Outcome::EpochAdvanced)
+}
+
+pub(super) fn set_feature_level<T: Tables>(tables: &mut T, body: &SetFeatureLevel) -> Step<T, Outcome> {
+    let mut cluster = existing(tables)?;
+    let (level, current) = (body.level, cluster.feature_level);
+    if level == current {
+        return Ok(Outcome::Unchanged);
+    }
+    if level < current {
+        return Err(Refusal::FeatureLevelNotNewer { level, current }.into());
+    }
+    let members = query::active_members(tables)?;
+    let behind = members
+        .into_iter()
+        .find(|(_, member)| member.feature_level < level);
+    if let Some((node, member)) = behind {
+        return Err(Refusal::FeatureLevelNotShared {
+            node,
+            name: member.name,
+            has: member.feature_level,
+            level,
         }
         .into());
     }
-    let key = key::member(&member.node);
-    let existing: Option<MemberRecord> = get(tables, &key)?;
-    let record = MemberRecord {
-        name: member.name.clone(),
-        zone: member.zone.clone(),
-        addresses: member.addresses.clone(),
-        role: member.role,
-        added: existing.as_ref().map_or(context.now, |existing| existing.added),
+    cluster.feature_level = level;
+    put(tables, key::CLUSTER, &cluster)?;
+    Ok(Outcome::FeatureLevelSet)
+}
+
+/// Notes what a replica says. The first word of each counts; what is older than all that is kept is not noted.
+pub(super) fn check_state<T: Tables>(tables: &mut T, at: u64, body: &CheckState) -> Step<T, Outcome> {
+    let index = body.index;
+    if index >= at {
+        return Err(Refusal::CheckAhead { index, at }.into());
+    }
+    let mut kept = query::checks(tables)?;
+    let place = match kept.binary_search_by_key(&index, |(index, _)| *index) {
+        Ok(place) => place,
+        Err(0) if kept.len() >= CHECKS_KEPT => return Ok(Outcome::Unchanged),
+        Err(place) => {
+            kept.insert(place, (index, CheckRecord::default()));
+            place
+        }
     };
-    if existing.as_ref() == Some(&record) {
+    let hashes = &mut kept[place].1.hashes;
+    let Err(position) = hashes.binary_search_by_key(&body.node, |(node, _)| *node) else {
+        return Ok(Outcome::Unchanged);
+    };
+    if hashes.len() >= CHECK_HASHES_MAX {
         return Ok(Outcome::Unchanged);
     }
-    put(tables, &key, &record)?;
-    Ok(if existing.is_some() {
-        Outcome::MemberUpdated
-    } else {
-        Outcome::MemberAdded
-    })
+    hashes.insert(position, (body.node, body.hash));
+    put(tables, &key::check(index), &kept[place].1)?;
+    let forgotten = kept.len().saturating_sub(CHECKS_KEPT);
+    for (index, _) in &kept[..forgotten] {
+        delete(tables, Table::Checks, &key::check(*index))?;
+    }
+    Ok(Outcome::StateChecked)
+}
+
+fn existing<T: ReadTables>(tables: &T) -> Step<T, ClusterRecord> {
+    let cluster: Option<ClusterRecord> = get(tables, key::CLUSTER)?;
+    cluster.ok_or_else(|| Refusal::NotInitialised.into())
 }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use tetryx_protocol::time::UtcTime;
 
 use super::{Everything, Violation};
-use crate::limits::{AUDIT_KEPT, OPEN_PROPOSALS_MAX};
+use crate::limits::{AUDIT_KEPT, CHECK_HASHES_MAX, CHECKS_KEPT, OPEN_PROPOSALS_MAX};
+use crate::records::MemberState;
 use crate::tables::Table;
 
 pub(super) struct Rules<'a> {
@@ -19,6 +20,9 @@ impl Rules<'_> {
         self.nothing_exists_before_the_cluster();
         self.no_record_is_ahead_of_the_clock();
         self.members_have_names_of_their_own();
+        self.some_member_is_active();
+        self.invites_admit_members();
+        self.what_replicas_said_is_bounded();
         self.paths_are_where_they_belong();
         self.lists_are_in_order();
         self.references_are_closed();
@@ -44,6 +48,8 @@ impl Rules<'_> {
             (Table::Audit, !state.audit.is_empty()),
             (Table::Referrers, !state.referrers.is_empty()),
             (Table::Holders, !state.holders.is_empty()),
+            (Table::Invites, !state.invites.is_empty()),
+            (Table::Checks, !state.checks.is_empty()),
         ];
         let rows = filled.into_iter().filter(|(_, filled)| *filled);
         self.violations
@@ -57,6 +63,21 @@ impl Rules<'_> {
         }
         for (node, member) in &state.members {
             self.not_ahead(member.added, || format!("member {node}"));
+            match member.state {
+                MemberState::Active => {}
+                MemberState::Draining { since } => {
+                    self.not_ahead(since, || format!("the draining of member {node}"));
+                }
+                MemberState::Removed { at } => {
+                    self.not_ahead(at, || format!("the removal of member {node}"));
+                }
+            }
+        }
+        for (id, invite) in &state.invites {
+            self.not_ahead(invite.created, || format!("invitation {id}"));
+            if let Some(used) = invite.used {
+                self.not_ahead(used.at, || format!("the use of invitation {id}"));
+            }
         }
         for (name, cache) in &state.caches {
             self.not_ahead(cache.created, || format!("cache '{name}'"));
@@ -96,7 +117,8 @@ impl Rules<'_> {
 
     fn members_have_names_of_their_own(&mut self) {
         let mut names = BTreeMap::new();
-        for (node, member) in &self.state.members {
+        let members = self.state.members.iter();
+        for (node, member) in members.filter(|(_, member)| !member.state.is_removed()) {
             if let Some(first) = names.insert(&member.name, *node) {
                 let name = member.name.clone();
                 self.violations.push(Violation::SharedName {
@@ -104,6 +126,64 @@ impl Rules<'_> {
                     first,
                     second: *node,
                 });
+            }
+        }
+    }
+
+    fn some_member_is_active(&mut self) {
+        let members = &self.state.members;
+        if !members.is_empty() && !members.iter().any(|(_, member)| member.state.is_active()) {
+            self.violations.push(Violation::NobodyActive);
+        }
+    }
+
+    fn invites_admit_members(&mut self) {
+        let mut joined = BTreeMap::new();
+        for (invite, record) in &self.state.invites {
+            let mut bad = |reason| {
+                let invite = *invite;
+                self.violations.push(Violation::BadInvite { invite, reason });
+            };
+            if record.expires <= record.created {
+                bad("expires before it was made");
+            }
+            let Some(used) = record.used else {
+                continue;
+            };
+            if used.at >= record.expires {
+                bad("was used after it had expired");
+            }
+            if !self.state.members.iter().any(|(node, _)| *node == used.by) {
+                bad("was used by a node that never was a member");
+            }
+            if let Some(first) = joined.insert(used.by, *invite) {
+                self.violations.push(Violation::JoinedTwice {
+                    node: used.by,
+                    first,
+                    second: *invite,
+                });
+            }
+        }
+    }
+
+    fn what_replicas_said_is_bounded(&mut self) {
+        let checks = &self.state.checks;
+        for (position, (index, check)) in checks.iter().enumerate() {
+            let mut bad = |reason| {
+                let index = *index;
+                self.violations.push(Violation::BadCheck { index, reason });
+            };
+            if check.hashes.is_empty() {
+                bad("nothing");
+            }
+            if check.hashes.len() > CHECK_HASHES_MAX || position >= CHECKS_KEPT {
+                bad("more than is kept");
+            }
+            if !check
+                .hashes
+                .is_sorted_by(|(first, _), (second, _)| first < second)
+            {
+                bad("not in order, each replica once");
             }
         }
     }
