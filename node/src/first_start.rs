@@ -14,14 +14,13 @@ use tetryx_protocol::id::ClusterId;
 use tetryx_protocol::token::TokenSigner;
 use tetryx_raft::Replica;
 use tetryx_raft::environment::Entropy;
+pub use tetryx_state::command::FEATURE_LEVEL;
 use tetryx_state::command::{InitCluster, Role, UpsertMember};
 use tetryx_state::{Refusal, query};
 
 use crate::secrets::{self, ClusterSecret, TOKEN_KEY};
 use crate::{Node, NodeError, config, files};
 
-/// The newest commands this build proposes.
-pub const FEATURE_LEVEL: u32 = 1;
 /// Who proposes what the node does by itself.
 pub(crate) const BY_NODE: &str = "node";
 /// Two years, as long as the root token counts.

@@ -131,7 +131,12 @@ impl From<Refusal> for HttpError {
             | Refusal::ReplicationOfNothing
             | Refusal::TokenNeverValid { .. }
             | Refusal::MemberWithoutName { .. }
-            | Refusal::MemberNameTaken { .. }
+            | Refusal::InviteNeverValid { .. }
+            | Refusal::InviteExists { .. }
+            | Refusal::AlreadyMember { .. }
+            | Refusal::EpochNotNewer { .. }
+            | Refusal::FeatureLevelNotNewer { .. }
+            | Refusal::FeatureLevelNotShared { .. }
             | Refusal::CacheNotEmpty { .. }
             | Refusal::DuplicatePath { .. }
             | Refusal::TokenExists { .. } => ErrorName::BadRequest,
@@ -142,7 +147,14 @@ impl From<Refusal> for HttpError {
             Refusal::MissingReferences { .. } => ErrorName::MissingReferences,
             Refusal::NoSuchPath { .. } => ErrorName::NoSuchObject,
             Refusal::NoSuchToken { .. } => ErrorName::NoSuchToken,
-            Refusal::ProposalFinished { .. }
+            Refusal::MemberNameTaken { .. } => ErrorName::MemberNameTaken,
+            Refusal::NoSuchInvite { .. } | Refusal::InviteUsed { .. } => ErrorName::NoSuchInvite,
+            Refusal::InviteExpired { .. } => ErrorName::TicketRefused,
+            Refusal::NoSuchMember { .. } => ErrorName::NoSuchMember,
+            Refusal::MemberRemoved { .. } => ErrorName::MemberRemoved,
+            Refusal::LastMember { .. } => ErrorName::LastMember,
+            Refusal::CheckAhead { .. }
+            | Refusal::ProposalFinished { .. }
             | Refusal::TooManyOpenProposals { .. }
             | Refusal::NotInitialised
             | Refusal::AlreadyInitialised { .. } => return Self::internal(&refusal),
