@@ -70,6 +70,15 @@ impl SendHalf {
         self.node
     }
 
+    /// Orders this stream among those of its connection: while one of a higher priority has something to send, it
+    /// waits. Without effect in memory.
+    pub fn set_priority(&self, priority: i32) {
+        match &self.inner {
+            SendInner::Quic(stream) => stream.set_priority(priority),
+            SendInner::Memory(_) => {}
+        }
+    }
+
     /// Hands over all of `bytes`, waiting while the other side reads too slowly.
     ///
     /// Not cancel-safe: dropped midway, some of the bytes are on their way.

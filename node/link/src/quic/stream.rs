@@ -26,6 +26,11 @@ impl QuicSend {
         Self { node, stream }
     }
 
+    pub(crate) fn set_priority(&self, priority: i32) {
+        // Fails if it is closed already: then there is nothing to order.
+        let _ = self.stream.set_priority(priority);
+    }
+
     pub(crate) async fn write_all(&mut self, bytes: &[u8]) -> Result<(), LinkError> {
         let written = self.stream.write_all(bytes).await;
         written.map_err(|error| self.write_error(error))

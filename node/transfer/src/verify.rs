@@ -1,0 +1,101 @@
+//! Opens frames, checks them against their names, and puts them into the store: on blocking threads, as many at a
+//! time as there are cores.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tetryx_protocol::frame::{FrameError, FrameOpener};
+use tetryx_protocol::hash::ChunkHash;
+use tetryx_store::{ChunkStore, StoreError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
+
+/// A frame as it came in.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(crate) item: u32,
+    pub(crate) chunk: ChunkHash,
+    /// Raw length as the manifest gives it.
+    pub(crate) raw_len: u32,
+    pub(crate) bytes: Bytes,
+}
+
+/// What became of a batch.
+#[derive(Debug)]
+pub(crate) struct Verified {
+    /// Items that are in the store, and the bytes of their frames.
+    pub(crate) stored: Vec<(u32, u64)>,
+    /// Items whose frames hold something else.
+    pub(crate) lies: Vec<(u32, FrameError)>,
+    /// Items that were good and could not be stored, and why.
+    pub(crate) failed: Option<(Vec<u32>, StoreError)>,
+}
+
+/// Verifies and stores. Bounded: whoever brings more waits for a [`Verifier::slot`].
+#[derive(Debug)]
+pub(crate) struct Verifier {
+    store: Arc<ChunkStore>,
+    slots: Arc<Semaphore>,
+    /// Openers that are not in use; at most one per slot.
+    openers: Arc<Mutex<Vec<FrameOpener>>>,
+}
+
+impl Verifier {
+    pub(crate) fn new(store: Arc<ChunkStore>) -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        Self {
+            store,
+            slots: Arc::new(Semaphore::new(cores)),
+            openers: Arc::default(),
+        }
+    }
+
+    /// Waits for the right to verify one batch.
+    pub(crate) async fn slot(&self) -> OwnedSemaphorePermit {
+        let slot = Arc::clone(&self.slots).acquire_owned().await;
+        slot.expect("the semaphore is never closed")
+    }
+
+    /// Verifies and stores a batch on a blocking thread, which then calls `done`.
+    pub(crate) fn spawn(
+        &self,
+        slot: OwnedSemaphorePermit,
+        frames: Vec<Frame>,
+        done: impl FnOnce(Verified) + Send + 'static,
+    ) {
+        let (store, openers) = (Arc::clone(&self.store), Arc::clone(&self.openers));
+        spawn_blocking(move || {
+            let mut opener = openers.lock().pop().unwrap_or_default();
+            let verified = verify(&store, &mut opener, frames);
+            openers.lock().push(opener);
+            drop(slot);
+            done(verified);
+        });
+    }
+}
+
+fn verify(store: &ChunkStore, opener: &mut FrameOpener, frames: Vec<Frame>) -> Verified {
+    let mut verified = Verified {
+        stored: Vec::with_capacity(frames.len()),
+        lies: Vec::new(),
+        failed: None,
+    };
+    let mut good = Vec::with_capacity(frames.len());
+    for frame in frames {
+        match opener.open(&frame.bytes, frame.chunk, frame.raw_len) {
+            Ok(_) => {
+                verified.stored.push((frame.item, frame.bytes.len() as u64));
+                good.push((frame.chunk, frame.raw_len, frame.bytes));
+            }
+            Err(error) => verified.lies.push((frame.item, error)),
+        }
+    }
+    if let Err(error) = store.put(&good) {
+        let items = std::mem::take(&mut verified.stored)
+            .into_iter()
+            .map(|(item, _)| item);
+        verified.failed = Some((items.collect(), error));
+    }
+    verified
+}
