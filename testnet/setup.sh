@@ -21,6 +21,7 @@ need() {
 
 need nix-store nix-bin essential
 need unshare util-linux
+need ip iproute2
 need cc build-essential essential
 case $purpose in
 test | bench)

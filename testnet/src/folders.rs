@@ -1,5 +1,6 @@
 //! Where the harness keeps what it makes: below the build's target folder, never elsewhere.
 
+use std::env;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -38,6 +39,15 @@ impl Drop for Temporary {
     }
 }
 
+/// Removes a folder that may have Nix stores in it.
+///
+/// # Errors
+/// When something in it cannot be removed.
+pub fn remove(folder: &Path) -> io::Result<()> {
+    make_writable(folder)?;
+    fs::remove_dir_all(folder)
+}
+
 fn make_writable(folder: &Path) -> io::Result<()> {
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
     for entry in fs::read_dir(folder)? {
@@ -49,12 +59,18 @@ fn make_writable(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Where temporary folders go instead, if it is set: into the folder of a whole run, which goes with it.
+pub const RUN_FOLDER: &str = "TETRYX_TESTNET_FOLDER";
+
 /// A folder that is removed when dropped. On the same disk as the build, because `/tmp` may be small.
 ///
 /// # Errors
 /// When it cannot be made.
 pub fn temporary(prefix: &str) -> Result<Temporary> {
-    let parent = kept()?.join("tmp");
+    let parent = match env::var_os(RUN_FOLDER) {
+        Some(folder) => PathBuf::from(folder),
+        None => kept()?.join("tmp"),
+    };
     fs::create_dir_all(&parent).with_context(|| format!("cannot make {}", parent.display()))?;
     let folder = tempfile::Builder::new().prefix(prefix).tempdir_in(&parent);
     folder

@@ -1,23 +1,39 @@
-//! `tetryx-testnet`: the demo, the corpus and the benchmarks.
+//! `tetryx-testnet`: stations on this machine, the demo, the scenarios, the corpus and the benchmarks.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
-use tetryx_testnet::{bench, corpus, demo};
+use tetryx_testnet::enclosure::{self, Footing};
+use tetryx_testnet::{bench, corpus, demo, rehearsal, scenario};
 
-/// Real processes, a real Nix: the demo and the benchmarks of Tetryx.
+/// Real processes, a real Nix: stations to try, the demo, the scenarios and the benchmarks of Tetryx.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
+    /// This is the program that was started once more, inside
+    #[arg(long, global = true, hide = true, value_enum)]
+    inside: Option<Footing>,
+    /// Do without namespaces and emulated links: stations get ports of the loopback interface
+    #[arg(long, global = true)]
+    loopback: bool,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Start a station, push a store path, substitute it with a real Nix, and say what happens
+    /// Push at one of three stations, lose it, substitute at another with a real Nix, and say what happens
     Demo,
+    /// Tell a story of what goes wrong, and check its claims; exits non-zero when one does not hold
+    Scenario {
+        /// Its name; 'all' for every one, 'list' to see them
+        name: String,
+        /// Where all chance comes from [default: another one each time]
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Make the corpus of the benchmarks: over 1 GiB of this machine's files in about 30 store paths
     Corpus {
         /// Where to keep it [default: target/testnet/corpus]
@@ -36,12 +52,54 @@ enum Command {
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=99))]
         rounds: u8,
     },
+    /// Find out whether emulated links can be had
+    #[command(hide = true, name = enclosure::PROBE)]
+    Probe,
+    /// Start what never ends, for the test that it does
+    #[command(hide = true)]
+    Rehearse {
+        /// How this program ends
+        #[arg(value_enum)]
+        end: rehearsal::End,
+    },
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().command {
-        Command::Demo => demo::run(),
-        Command::Corpus { out } => corpus::run(out),
-        Command::Bench { what, corpus, rounds } => bench::run(what, corpus, rounds),
+fn main() -> Result<ExitCode> {
+    let Arguments {
+        inside,
+        loopback,
+        command,
+    } = Arguments::parse();
+    match (command, inside) {
+        (Command::Corpus { out }, _) => corpus::run(out)?,
+        (Command::Bench { what, corpus, rounds }, _) => bench::run(what, corpus, rounds)?,
+        (Command::Probe, _) => enclosure::rehearse()?,
+        (Command::Demo, None) => demo::run()?,
+        (Command::Scenario { name, .. }, _) if name == "list" => scenario::list()?,
+        (Command::Scenario { name, seed }, None) => {
+            scenario::find(&name)?;
+            let seed = seed.unwrap_or_else(|| fastrand::u64(..)).to_string();
+            let arguments = ["scenario".to_owned(), name, "--seed".to_owned(), seed];
+            return enclosure::run(&arguments, loopback);
+        }
+        (Command::Rehearse { end }, None) => {
+            return enclosure::run(&["rehearse".to_owned(), end.name()?], loopback);
+        }
+        (command, Some(footing)) => return within(command, footing),
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the program does once it is inside.
+fn within(command: Command, footing: Footing) -> Result<ExitCode> {
+    enclosure::follow(footing);
+    match command {
+        Command::Demo => demo::run()?,
+        Command::Scenario { name, seed } => {
+            scenario::run(&name, footing, seed.context("the outer program chose a seed")?)?;
+        }
+        Command::Rehearse { end } => rehearsal::run(end)?,
+        Command::Corpus { .. } | Command::Bench { .. } | Command::Probe => {}
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,10 +1,11 @@
-//! A private view of the file system: mounts that only the commands of this harness see.
+//! A private view of the file system: mounts that only the commands of this harness see; and, if asked for, a network
+//! of its own.
 //!
 //! Root makes a mount namespace; others make a user namespace around it, if the kernel lets them. A holder process
 //! keeps it alive; commands enter it by `nsenter`, which becomes the command, so that its process id is the command's.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
@@ -16,6 +17,7 @@ pub struct Namespace {
     /// Its end tells the holder to go.
     stdin: Option<ChildStdin>,
     as_root: bool,
+    own_network: bool,
 }
 
 impl Namespace {
@@ -24,10 +26,25 @@ impl Namespace {
     /// # Errors
     /// When the kernel does not allow it, or `unshare` is missing.
     pub fn new() -> Result<Self> {
+        Self::make(false)
+    }
+
+    /// Makes one with a network of its own, in which there is nothing yet but a loopback interface that is down.
+    ///
+    /// # Errors
+    /// When the kernel does not allow it, or `unshare` is missing.
+    pub fn with_network() -> Result<Self> {
+        Self::make(true)
+    }
+
+    fn make(own_network: bool) -> Result<Self> {
         let as_root = rustix::process::geteuid().is_root();
         let mut command = Command::new("unshare");
         if !as_root {
             command.args(["--user", "--map-root-user"]);
+        }
+        if own_network {
+            command.arg("--net");
         }
         command
             .args([
@@ -55,7 +72,8 @@ impl Namespace {
         if said.trim_end() != "ready" {
             let output = holder.wait_with_output().context("cannot wait for 'unshare'")?;
             bail!(
-                "no private mounts on this machine: {}",
+                "no private {} on this machine: {}",
+                if own_network { "networks" } else { "mounts" },
                 String::from_utf8_lossy(&output.stderr).trim()
             );
         }
@@ -63,7 +81,18 @@ impl Namespace {
             holder,
             stdin,
             as_root,
+            own_network,
         })
+    }
+
+    /// The process that keeps it alive.
+    pub fn holder(&self) -> u32 {
+        self.holder.id()
+    }
+
+    /// The file that stands for its network.
+    pub fn network(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/ns/net", self.holder.id()))
     }
 
     /// A command inside.
@@ -73,6 +102,9 @@ impl Namespace {
             .arg("--target")
             .arg(self.holder.id().to_string())
             .arg("--mount");
+        if self.own_network {
+            command.arg("--net");
+        }
         if !self.as_root {
             command.args(["--user", "--preserve-credentials"]);
         }

@@ -255,6 +255,23 @@ impl Finished {
         Ok(self.stdout)
     }
 
+    /// Nothing, if it succeeded.
+    ///
+    /// # Errors
+    /// When it did not, with what it said and nothing else.
+    pub fn explained(self) -> Result<()> {
+        if !self.status.success() {
+            bail!(
+                "{}",
+                self.stderr
+                    .trim()
+                    .trim_start_matches("Error: ")
+                    .replace('\n', " ")
+            );
+        }
+        Ok(())
+    }
+
     /// What it said, if it failed.
     ///
     /// # Errors
