@@ -487,7 +487,9 @@ impl Command {
     /// The bytes of the log entry.
     pub fn encode(&self) -> Vec<u8> {
         let payload = postcard::to_allocvec(self).expect("no command has a serializer that fails");
-        envelope::seal(MAGIC, SCHEMA, self.body.min_reader(), &payload)
+        // A command is written as the first build that knew it wrote it: the schema it needs is the one it has.
+        let schema = self.body.min_reader();
+        envelope::seal(MAGIC, schema, schema, &payload)
     }
 
     /// Reads a log entry.

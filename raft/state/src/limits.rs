@@ -168,22 +168,25 @@ pub fn check_limits(command: &Command) -> Result<(), Refusal> {
     match &command.body {
         Body::InitCluster(init) => Limit::SealedKey.check(init.sealed_token_key.len()),
         Body::UpsertMember(member) => {
-            check_member(member.node, &member.name, &member.zone)?;
-            check_addresses(&member.addresses)
+            check_labels(&member.name, &member.zone)?;
+            check_addresses(&member.addresses)?;
+            check_named(member.node, &member.name)
         }
         Body::RedeemInvite(member) => {
-            check_member(member.node, &member.name, &member.zone)?;
+            check_labels(&member.name, &member.zone)?;
             check_addresses(&member.addresses)?;
             check_addresses(&member.gossip)?;
             check_addresses(member.http_url.as_slice())?;
-            check_weight(member.weight)
+            check_weight(member.weight)?;
+            check_named(member.node, &member.name)
         }
         Body::UpdateMember(member) => {
-            check_member(member.node, &member.name, &member.zone)?;
+            check_labels(&member.name, &member.zone)?;
             check_addresses(&member.addresses)?;
             check_addresses(&member.gossip)?;
             check_addresses(member.http_url.as_slice())?;
-            check_weight(member.weight)
+            check_weight(member.weight)?;
+            check_named(member.node, &member.name)
         }
         Body::CreateInvite(invite) => Limit::MemberName.check(invite.zone.as_ref().map_or(0, String::len)),
         Body::CreateCache(create) => {
@@ -216,9 +219,12 @@ pub fn check_limits(command: &Command) -> Result<(), Refusal> {
     }
 }
 
-fn check_member(node: NodeId, name: &str, zone: &str) -> Result<(), Refusal> {
+fn check_labels(name: &str, zone: &str) -> Result<(), Refusal> {
     Limit::MemberName.check(name.len())?;
-    Limit::MemberName.check(zone.len())?;
+    Limit::MemberName.check(zone.len())
+}
+
+fn check_named(node: NodeId, name: &str) -> Result<(), Refusal> {
     if name.is_empty() {
         Err(Refusal::MemberWithoutName { node })
     } else {

@@ -142,19 +142,31 @@ pub struct MemberRecord {
 }
 
 /// [`MemberRecord`] before there was more than one node.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct MemberRecordV1 {
     name: String,
     zone: String,
-    /// Where clients reach it: there were no other addresses.
     addresses: Vec<String>,
     role: Role,
     added: UtcTime,
 }
 
+/// The feature level of a member that has not said any: the first build with members spoke no other.
+pub(crate) const FEATURE_LEVEL_UNSAID: u32 = 1;
+
+/// What version 1 could say is still written as version 1: a log that an older build applied leads this build to the
+/// same bytes, so that their state hashes agree.
 impl Record for MemberRecord {
     const TABLE: Table = Table::Members;
     const VERSION: u8 = 2;
+
+    fn encode(&self) -> Vec<u8> {
+        let bytes = match self.to_version_1() {
+            Some(old) => postcard::to_extend(&old, vec![1]),
+            None => postcard::to_extend(self, vec![Self::VERSION]),
+        };
+        bytes.expect("no record has a serializer that fails")
+    }
 
     fn upgrade(version: u8, payload: &[u8]) -> Option<Result<Self, String>> {
         (version == 1).then(|| {
@@ -162,20 +174,35 @@ impl Record for MemberRecord {
             Ok(Self {
                 name: old.name,
                 zone: old.zone,
-                addresses: Vec::new(),
+                addresses: old.addresses,
                 gossip: Vec::new(),
-                http_url: old.addresses.into_iter().next(),
+                http_url: None,
                 role: old.role,
                 weight: WEIGHT_DEFAULT,
                 state: MemberState::Active,
                 added: old.added,
-                feature_level: 1,
+                feature_level: FEATURE_LEVEL_UNSAID,
             })
         })
     }
 }
 
 impl MemberRecord {
+    fn to_version_1(&self) -> Option<MemberRecordV1> {
+        let said_more = !self.gossip.is_empty()
+            || self.http_url.is_some()
+            || self.weight != WEIGHT_DEFAULT
+            || !self.state.is_active()
+            || self.feature_level != FEATURE_LEVEL_UNSAID;
+        (!said_more).then(|| MemberRecordV1 {
+            name: self.name.clone(),
+            zone: self.zone.clone(),
+            addresses: self.addresses.clone(),
+            role: self.role,
+            added: self.added,
+        })
+    }
+
     /// What other nodes are told about it.
     pub fn to_roster_entry(&self, node: NodeId) -> RosterEntry {
         RosterEntry {

@@ -10,12 +10,9 @@ use crate::access::{get, put};
 use crate::command::{DrainMember, RemoveMember, UpdateMember, UpsertMember};
 use crate::key;
 use crate::query;
-use crate::records::{MemberRecord, MemberState};
+use crate::records::{FEATURE_LEVEL_UNSAID, MemberRecord, MemberState};
 use crate::reply::{Outcome, Refusal};
 use crate::tables::{ReadTables, Tables};
-
-/// The feature level of a member that has not said any: the first build with members spoke no other.
-const FEATURE_LEVEL_UNSAID: u32 = 1;
 
 /// The member, unless it was removed.
 fn present<T: ReadTables>(tables: &T, node: NodeId) -> Step<T, Option<MemberRecord>> {

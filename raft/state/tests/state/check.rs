@@ -3,16 +3,18 @@
 use std::time::Duration;
 
 use tetryx_protocol::hash::NarHash;
+use tetryx_protocol::id::NodeId;
 use tetryx_protocol::time::UtcTime;
 use tetryx_state::records::{
-    CacheRecord, ClientRecord, ClockRecord, MemberRecord, NarRecord, PathRecord, Record, TokenRecord,
+    CacheRecord, CheckRecord, ClientRecord, ClockRecord, InviteRecord, InviteUse, MemberRecord, MemberState,
+    NarRecord, PathRecord, Record, TokenRecord,
 };
 use tetryx_state::snapshot::dump;
 use tetryx_state::{MemoryTables, ReadTables, Table, Tables, Violation, check};
 
 use crate::fixture::{
-    START_MS, World, create_cache, hash, new_path, node, register_token, signature, store_path, store_paths,
-    upsert_member,
+    START_MS, World, create_cache, hash, invite, new_path, node, register_token, signature, store_path,
+    store_paths, upsert_member,
 };
 
 fn world() -> World {
@@ -143,6 +145,111 @@ fn members_with_one_name_are_found() {
         });
     });
     assert_eq!(found, ["SharedName"]);
+}
+
+#[test]
+fn a_removed_member_may_share_its_name() {
+    let found = broken(|tables| {
+        change(tables, node(2).as_bytes(), |member: &mut MemberRecord| {
+            member.name = "north".to_owned();
+            let at = UtcTime::from_unix_ms(START_MS);
+            member.state = MemberState::Removed { at };
+        });
+    });
+    assert_eq!(found, [""; 0]);
+}
+
+#[test]
+fn a_cluster_without_an_active_member_is_found() {
+    let found = broken(|tables| {
+        let at = UtcTime::from_unix_ms(START_MS);
+        for (number, state) in [
+            (1, MemberState::Draining { since: at }),
+            (2, MemberState::Removed { at }),
+        ] {
+            change(tables, node(number).as_bytes(), |member: &mut MemberRecord| {
+                member.state = state
+            });
+        }
+    });
+    assert_eq!(found, ["NobodyActive"]);
+}
+
+/// Adds an invitation to a sound state and says what the check finds.
+fn with_invite(number: u8, change: impl Fn(&mut InviteRecord)) -> Vec<String> {
+    let at = UtcTime::from_unix_ms(START_MS);
+    let mut record = InviteRecord {
+        zone: None,
+        voter: true,
+        created: at,
+        created_by: "alice".to_owned(),
+        expires: at.plus(Duration::from_secs(60)),
+        used: Some(InviteUse { by: node(1), at }),
+    };
+    change(&mut record);
+    broken(|tables| {
+        tables
+            .put(Table::Invites, invite(number).as_bytes(), &record.encode())
+            .unwrap()
+    })
+}
+
+#[test]
+fn bad_invitations_are_found() {
+    assert_eq!(with_invite(1, |_| {}), [""; 0]);
+    assert_eq!(
+        with_invite(1, |invite| {
+            invite.used = None;
+            invite.expires = invite.created;
+        }),
+        ["BadInvite"]
+    );
+    let late = |invite: &mut InviteRecord| {
+        let used = invite.used.as_mut().expect("it was used");
+        invite.created = invite.created.minus(Duration::from_secs(60));
+        invite.expires = used.at;
+    };
+    assert_eq!(with_invite(1, late), ["BadInvite"]);
+    let stranger = |invite: &mut InviteRecord| invite.used.as_mut().expect("it was used").by = node(9);
+    assert_eq!(with_invite(1, stranger), ["BadInvite"]);
+}
+
+#[test]
+fn a_node_that_joined_twice_is_found() {
+    let found = broken(|tables| {
+        let at = UtcTime::from_unix_ms(START_MS);
+        let record = InviteRecord {
+            zone: None,
+            voter: true,
+            created: at,
+            created_by: "alice".to_owned(),
+            expires: at.plus(Duration::from_secs(60)),
+            used: Some(InviteUse { by: node(1), at }),
+        };
+        for number in [1, 2] {
+            tables
+                .put(Table::Invites, invite(number).as_bytes(), &record.encode())
+                .unwrap();
+        }
+    });
+    assert_eq!(found, ["JoinedTwice"]);
+}
+
+#[test]
+fn what_replicas_said_out_of_order_or_without_bound_is_found() {
+    let put = |tables: &mut MemoryTables, index: u64, hashes: Vec<(NodeId, [u8; 32])>| {
+        let record = CheckRecord { hashes };
+        tables
+            .put(Table::Checks, &index.to_be_bytes(), &record.encode())
+            .unwrap();
+    };
+    let found = broken(|tables| {
+        put(tables, 1, Vec::new());
+        put(tables, 2, vec![(node(2), [0; 32]), (node(1), [0; 32])]);
+    });
+    assert_eq!(found, ["BadCheck"; 2]);
+    let found = broken(|tables| (1..=6).for_each(|index| put(tables, index, vec![(node(1), [0; 32])])));
+    assert_eq!(found, ["BadCheck"; 2]);
 }
 
 #[test]
@@ -304,7 +411,7 @@ fn a_state_of_another_version_is_refused_with_what_to_do() {
     .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "table caches-1, key 6d61696e: version 2 is unknown to this build (it reads 1)"
+        "table caches-1, key 6d61696e: version 2 is unknown to this build (it reads up to 1)"
     );
     let command = world.command(create_cache("other"));
     world.tables.put(Table::Cluster, b"clock", b"").unwrap();

@@ -6,13 +6,14 @@ use std::str::FromStr;
 use tetryx_protocol::cache::{CacheName, CachePattern, Replication, Retention};
 use tetryx_protocol::grant::{CachePermission, CachePermissions, Grants};
 use tetryx_protocol::hash::{ChunkHash, FileHash, ManifestHash, NarHash};
-use tetryx_protocol::id::{ClientId, ClusterId, NodeId, ProposalId, TokenId};
+use tetryx_protocol::id::{ClientId, ClusterId, InviteId, NodeId, ProposalId, TokenId};
 use tetryx_protocol::signature::{KeyName, NixPublicKey, NixSignature};
 use tetryx_protocol::store_path::{StoreDir, StorePath, StorePathHash};
 use tetryx_protocol::time::UtcTime;
 use tetryx_state::command::{
-    Body, CacheKeyPair, Command, CreateCache, DeletePath, InitCluster, NewNar, NewPath, PinPath,
-    PublishPaths, RegisterToken, Role, UpsertMember,
+    Body, CacheKeyPair, CheckState, Command, CreateCache, CreateInvite, DeletePath, DrainMember, InitCluster,
+    NewNar, NewPath, PinPath, PublishPaths, RedeemInvite, RegisterToken, RemoveMember, Role, UpdateMember,
+    UpsertMember,
 };
 use tetryx_state::records::PathRecord;
 use tetryx_state::snapshot::{TableRow, dump};
@@ -267,6 +268,66 @@ pub(crate) fn upsert_member(number: u8, name: &str) -> UpsertMember {
         zone: "svalbard".to_owned(),
         addresses: vec!["[2001:db8::1]:4480".to_owned()],
         role: Role::Voter,
+    }
+}
+
+pub(crate) fn invite(number: u8) -> InviteId {
+    InviteId::from_bytes([number; 32])
+}
+
+/// An invitation that counts for an hour.
+pub(crate) fn create_invite(number: u8) -> CreateInvite {
+    CreateInvite {
+        secret_hash: invite(number),
+        zone: None,
+        expires: UtcTime::from_unix_ms(START_MS).plus(std::time::Duration::from_secs(3_600)),
+        voter: true,
+    }
+}
+
+/// Node and invitation of one number.
+pub(crate) fn redeem(number: u8, name: &str) -> RedeemInvite {
+    RedeemInvite {
+        secret_hash: invite(number),
+        node: node(number),
+        name: name.to_owned(),
+        zone: "tromso".to_owned(),
+        addresses: vec!["[2001:db8::2]:4480".to_owned()],
+        gossip: vec!["[2001:db8::2]:4481".to_owned()],
+        http_url: Some("http://[2001:db8::2]:8080".to_owned()),
+        weight: 200,
+        feature_level: 2,
+    }
+}
+
+pub(crate) fn update_member(number: u8, name: &str) -> UpdateMember {
+    UpdateMember {
+        node: node(number),
+        name: name.to_owned(),
+        zone: "andoya".to_owned(),
+        addresses: vec!["[2001:db8::3]:4480".to_owned()],
+        gossip: vec!["[2001:db8::3]:4481".to_owned()],
+        http_url: Some("http://[2001:db8::3]:8080".to_owned()),
+        role: Some(Role::Learner),
+        weight: 300,
+        feature_level: 2,
+    }
+}
+
+pub(crate) fn drain(number: u8) -> DrainMember {
+    DrainMember { node: node(number) }
+}
+
+pub(crate) fn remove(number: u8) -> RemoveMember {
+    RemoveMember { node: node(number) }
+}
+
+/// What node `number` says of index `index`: all agree on a hash that follows from the index.
+pub(crate) fn check_state(number: u8, index: u64) -> CheckState {
+    CheckState {
+        node: node(number),
+        index,
+        hash: *ChunkHash::of(&index.to_le_bytes()).as_bytes(),
     }
 }
 

@@ -2,14 +2,15 @@
 
 use tetryx_protocol::store_path::StorePath;
 use tetryx_state::command::{
-    Body, ConfigureCache, CreateCache, NewPath, PublishPaths, RegisterToken, UpsertMember,
+    Body, ConfigureCache, CreateCache, CreateInvite, NewPath, PublishPaths, RedeemInvite, RegisterToken,
+    UpdateMember, UpsertMember,
 };
 use tetryx_state::limits::{Limit, check_limits};
 use tetryx_state::{Command, Refusal};
 
 use crate::fixture::{
-    World, cache, create_cache, grants, init_cluster, key_name, key_pair, new_path, publish, register_token,
-    signature, store_path, upsert_member,
+    World, cache, create_cache, create_invite, grants, init_cluster, key_name, key_pair, new_path, publish,
+    redeem, register_token, signature, store_path, update_member, upsert_member,
 };
 
 pub(crate) fn long(limit: Limit) -> String {
@@ -98,6 +99,11 @@ fn exceeding(limit: Limit) -> Body {
             ..upsert_member(1, "north")
         }
         .into(),
+        Limit::MemberWeight => UpdateMember {
+            weight: 1_000_001,
+            ..update_member(1, "north")
+        }
+        .into(),
     }
 }
 
@@ -110,7 +116,50 @@ fn whatever_exceeds_a_limit_by_one_is_refused() {
 
 #[test]
 fn the_other_things_under_the_same_limits_are_refused_as_well() {
-    let others: [(Limit, Body); 9] = [
+    let redeem = |change: &dyn Fn(&mut RedeemInvite)| {
+        let mut body = redeem(2, "south");
+        change(&mut body);
+        body.into()
+    };
+    let update = |change: &dyn Fn(&mut UpdateMember)| {
+        let mut body = update_member(2, "south");
+        change(&mut body);
+        body.into()
+    };
+    let others: [(Limit, Body); 17] = [
+        (
+            Limit::MemberName,
+            redeem(&|body| body.name = long(Limit::MemberName)),
+        ),
+        (
+            Limit::MemberAddress,
+            redeem(&|body| body.addresses = vec![long(Limit::MemberAddress)]),
+        ),
+        (
+            Limit::MemberAddresses,
+            redeem(&|body| body.gossip = vec![String::new(); too_many(Limit::MemberAddresses)]),
+        ),
+        (Limit::MemberWeight, redeem(&|body| body.weight = 1_000_001)),
+        (
+            Limit::MemberName,
+            update(&|body| body.zone = long(Limit::MemberName)),
+        ),
+        (
+            Limit::MemberAddress,
+            update(&|body| body.http_url = Some(long(Limit::MemberAddress))),
+        ),
+        (
+            Limit::MemberAddresses,
+            update(&|body| body.addresses = vec![String::new(); too_many(Limit::MemberAddresses)]),
+        ),
+        (
+            Limit::MemberName,
+            CreateInvite {
+                zone: Some(long(Limit::MemberName)),
+                ..create_invite(1)
+            }
+            .into(),
+        ),
         (Limit::SealedKey, {
             let mut init = init_cluster();
             init.sealed_token_key = vec![0; too_many(Limit::SealedKey)];

@@ -10,15 +10,16 @@ use tetryx_protocol::envelope::{HEADER_LEN, seal};
 use tetryx_protocol::id::ProposalId;
 use tetryx_protocol::time::UtcTime;
 use tetryx_state::command::{
-    Body, ConfigureCache, DeletePath, DestroyCache, MAGIC, NewPath, PinPath, PublishPaths, RevokeToken,
-    SCHEMA, UnpinPath,
+    AdvanceEpoch, Body, ConfigureCache, CreateInvite, DeletePath, DestroyCache, MAGIC, NewPath, PinPath,
+    PublishPaths, RedeemInvite, RevokeInvite, RevokeToken, SCHEMA, SetFeatureLevel, UnpinPath, UpdateMember,
 };
 use tetryx_state::snapshot::{dump, restore};
 use tetryx_state::{Command, MemoryTables, Reply, apply, check, query};
 
 use crate::fixture::{
-    START_MS, World, cache, client, create_cache, hash, init_cluster, key_name, key_pair, new_path, publish,
-    register_token, signature, store_paths, token, upsert_member, with_content,
+    START_MS, World, cache, check_state, client, create_cache, create_invite, drain, hash, init_cluster,
+    invite, key_name, key_pair, new_path, node, publish, redeem, register_token, remove, signature,
+    store_paths, token, update_member, upsert_member, with_content,
 };
 use crate::samples::{commands, records};
 
@@ -100,6 +101,30 @@ fn body() -> impl Strategy<Value = Body> {
         4 => (name(), any_path()).prop_map(|(cache, path)| UnpinPath { cache, path }.into()),
         2 => (1..6_u8).prop_map(|number| register_token(number).into()),
         1 => (1..6_u8).prop_map(|number| RevokeToken { token: token(number) }.into()),
+        8 => membership(),
+    ]
+}
+
+fn membership() -> impl Strategy<Value = Body> {
+    let number = || 1..4_u8;
+    let name = || select(&["north", "south", "east"][..]);
+    prop_oneof![
+        3 => (number(), 0..90_000_u64).prop_map(|(number, after_s)| {
+            let expires = UtcTime::from_unix_ms(START_MS).plus(Duration::from_secs(after_s * 10));
+            CreateInvite { expires, ..create_invite(number) }.into()
+        }),
+        1 => number().prop_map(|number| RevokeInvite { secret_hash: invite(number) }.into()),
+        4 => (number(), number(), name()).prop_map(|(number, by, name)| {
+            RedeemInvite { node: node(by), ..redeem(number, name) }.into()
+        }),
+        3 => (number(), name(), 1..3_u32).prop_map(|(number, name, feature_level)| {
+            UpdateMember { feature_level, ..update_member(number, name) }.into()
+        }),
+        1 => number().prop_map(|number| drain(number).into()),
+        1 => number().prop_map(|number| remove(number).into()),
+        1 => (1..4_u64).prop_map(|epoch| AdvanceEpoch { epoch }.into()),
+        3 => (number(), 0..90_u64).prop_map(|(number, index)| check_state(number, index).into()),
+        1 => (1..4_u32).prop_map(|level| SetFeatureLevel { level }.into()),
     ]
 }
 
@@ -271,7 +296,7 @@ fn the_generated_logs_reach_what_they_shall_reach() {
     use proptest::test_runner::TestRunner;
     let mut runner = TestRunner::deterministic();
     let mut reached = BTreeSet::new();
-    for _ in 0..64 {
+    for _ in 0..400 {
         let log = log(80, 40_000).new_tree(&mut runner).expect("a log").current();
         let mut tables = MemoryTables::new();
         for reply in replay(&mut tables, indexed(&log)) {
@@ -284,16 +309,35 @@ fn the_generated_logs_reach_what_they_shall_reach() {
         assert_eq!(check(&tables), []);
     }
     let wanted = [
+        "AlreadyMember",
         "CacheConfigured",
         "CacheCreated",
         "CacheDestroyed",
         "CacheExists",
+        "CheckAhead",
         "DuplicatePath",
+        "EpochAdvanced",
+        "EpochNotNewer",
+        "FeatureLevelNotNewer",
+        "FeatureLevelNotShared",
+        "FeatureLevelSet",
+        "InviteCreated",
+        "InviteExists",
+        "InviteExpired",
+        "InviteNeverValid",
+        "InviteRevoked",
+        "InviteUsed",
+        "Joined",
+        "LastMember",
         "MemberAdded",
+        "MemberDraining",
         "MemberNameTaken",
+        "MemberRemoved",
         "MemberUpdated",
         "MissingReferences",
         "NoSuchCache",
+        "NoSuchInvite",
+        "NoSuchMember",
         "NoSuchPath",
         "NoSuchToken",
         "PathConflict",
@@ -302,6 +346,7 @@ fn the_generated_logs_reach_what_they_shall_reach() {
         "PathReferenced",
         "PathUnpinned",
         "Published",
+        "StateChecked",
         "TokenRegistered",
         "TokenRevoked",
         "Unchanged",

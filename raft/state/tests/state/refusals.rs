@@ -1,20 +1,23 @@
 //! Every refusal, in the order of precedence, with what it says.
 //!
-//! Those of proposals (finished, too many open) are in `proposals.rs`, those of sizes in `limits.rs`, and what wins
+//! Those of proposals (finished, too many open) are in `proposals.rs`, those of sizes in `limits.rs`, those about
+//! members and invitations in `members.rs` and `invites.rs`, and what wins
 //! when several fit in `precedence.rs`.
 
 use tetryx_protocol::cache::{Replication, Retention};
 use tetryx_protocol::store_path::StorePath;
 use tetryx_state::Refusal;
 use tetryx_state::command::{
-    Body, ConfigureCache, CreateCache, DestroyCache, NewPath, RegisterToken, RevokeToken, UnpinPath,
+    AdvanceEpoch, Body, ConfigureCache, CreateCache, DestroyCache, NewPath, RegisterToken, RevokeInvite,
+    RevokeToken, SetFeatureLevel, UnpinPath,
 };
 use tetryx_state::limits::LISTED_MAX;
 use tetryx_state::reply::Difference;
 
 use crate::fixture::{
-    World, cache, create_cache, delete, hash, init_cluster, new_path, node, parse, pin, publish,
-    register_token, store_path, store_paths, token, upsert_member, with_content,
+    World, cache, check_state, create_cache, create_invite, delete, drain, hash, init_cluster, invite,
+    new_path, node, parse, pin, publish, redeem, register_token, remove, store_path, store_paths, token,
+    update_member, upsert_member, with_content,
 };
 
 #[test]
@@ -87,7 +90,7 @@ fn a_token_that_expires_before_it_is_issued_is_refused() {
 
 #[test]
 fn nothing_is_done_before_the_cluster_is_initialised() {
-    let bodies: [Body; 10] = [
+    let bodies: [Body; 19] = [
         upsert_member(1, "north").into(),
         create_cache("main").into(),
         ConfigureCache::new(cache("main")).into(),
@@ -102,6 +105,18 @@ fn nothing_is_done_before_the_cluster_is_initialised() {
         .into(),
         register_token(1).into(),
         RevokeToken { token: token(1) }.into(),
+        create_invite(1).into(),
+        RevokeInvite {
+            secret_hash: invite(1),
+        }
+        .into(),
+        redeem(1, "north").into(),
+        update_member(1, "north").into(),
+        drain(1).into(),
+        remove(1).into(),
+        AdvanceEpoch { epoch: 2 }.into(),
+        check_state(1, 0).into(),
+        SetFeatureLevel { level: 2 }.into(),
     ];
     for body in bodies {
         assert_eq!(World::empty().refused(body), Refusal::NotInitialised);

@@ -3,20 +3,22 @@
 use tetryx_protocol::cache::{Replication, Retention};
 use tetryx_protocol::time::UtcTime;
 use tetryx_state::command::{
-    Body, ConfigureCache, CreateCache, DeletePath, DestroyCache, NewPath, PublishPaths, RevokeToken,
-    UnpinPath,
+    AdvanceEpoch, Body, ConfigureCache, CreateCache, CreateInvite, DeletePath, DestroyCache, NewPath,
+    PublishPaths, RevokeInvite, RevokeToken, Role, SetFeatureLevel, UnpinPath,
 };
 use tetryx_state::limits::Limit;
 use tetryx_state::records::{
-    AuditAction, AuditRecord, CacheRecord, ClientRecord, ClockRecord, ClusterRecord, MemberRecord, NarRecord,
-    PathPin, PathRecord, Record, ReplyRecord, TokenRecord,
+    AuditAction, AuditRecord, CacheRecord, CheckRecord, ClientRecord, ClockRecord, ClusterRecord,
+    InviteRecord, InviteUse, MemberRecord, MemberState, NarRecord, PathPin, PathRecord, Record, ReplyRecord,
+    TokenRecord,
 };
 use tetryx_state::reply::Difference;
 use tetryx_state::{Command, Outcome, Refusal, Reply};
 
 use crate::fixture::{
-    START_DAY, START_MS, cache, client, delete, grants, hash, init_cluster, key_name, key_pair, new_path,
-    node, parse, pin, publish, register_token, signature, store_path, store_paths, token, upsert_member,
+    START_DAY, START_MS, cache, check_state, client, create_invite, delete, drain, grants, hash,
+    init_cluster, invite, key_name, key_pair, new_path, node, parse, pin, publish, redeem, register_token,
+    remove, signature, store_path, store_paths, token, update_member, upsert_member,
 };
 
 fn time() -> UtcTime {
@@ -37,6 +39,15 @@ pub(crate) fn command_name(body: &Body) -> &'static str {
         Body::UnpinPath(_) => "command-unpin-path",
         Body::RegisterToken(_) => "command-register-token",
         Body::RevokeToken(_) => "command-revoke-token",
+        Body::CreateInvite(_) => "command-create-invite",
+        Body::RevokeInvite(_) => "command-revoke-invite",
+        Body::RedeemInvite(_) => "command-redeem-invite",
+        Body::UpdateMember(_) => "command-update-member",
+        Body::DrainMember(_) => "command-drain-member",
+        Body::RemoveMember(_) => "command-remove-member",
+        Body::AdvanceEpoch(_) => "command-advance-epoch",
+        Body::CheckState(_) => "command-check-state",
+        Body::SetFeatureLevel(_) => "command-set-feature-level",
     }
 }
 
@@ -66,7 +77,7 @@ fn full_cache() -> CreateCache {
 
 /// One command of every variant.
 pub(crate) fn commands() -> Vec<Command> {
-    let bodies: [Body; 11] = [
+    let bodies: [Body; 20] = [
         init_cluster().into(),
         upsert_member(1, "north").into(),
         full_cache().into(),
@@ -101,6 +112,22 @@ pub(crate) fn commands() -> Vec<Command> {
         .into(),
         register_token(1).into(),
         RevokeToken { token: token(1) }.into(),
+        CreateInvite {
+            zone: Some("svalbard".to_owned()),
+            ..create_invite(1)
+        }
+        .into(),
+        RevokeInvite {
+            secret_hash: invite(1),
+        }
+        .into(),
+        redeem(2, "south").into(),
+        update_member(2, "south").into(),
+        drain(2).into(),
+        remove(2).into(),
+        AdvanceEpoch { epoch: 300 }.into(),
+        check_state(2, 300).into(),
+        SetFeatureLevel { level: 2 }.into(),
     ];
     let command = |body| Command {
         proposal: tetryx_protocol::id::ProposalId {
@@ -136,6 +163,8 @@ pub(crate) fn records() -> Vec<RecordSample> {
         "record-cluster": cluster_record,
         "record-clock": clock_record,
         "record-member": member_record,
+        "record-member-2": member_record_2,
+        "record-member-removed": member_record_removed,
         "record-cache": cache_record,
         "record-path": path_record,
         "record-nar": nar_record,
@@ -143,6 +172,8 @@ pub(crate) fn records() -> Vec<RecordSample> {
         "record-client": client_record,
         "record-reply": reply_record,
         "record-audit": audit_record,
+        "record-invite": invite_record,
+        "record-check": check_record,
     }
 }
 
@@ -162,14 +193,63 @@ fn clock_record() -> ClockRecord {
     ClockRecord { now: time() }
 }
 
+/// What a build without peers wrote: still written, and read, as it was.
 fn member_record() -> MemberRecord {
     let member = upsert_member(1, "north");
     MemberRecord {
         name: member.name,
         zone: member.zone,
         addresses: member.addresses,
+        gossip: Vec::new(),
+        http_url: None,
         role: member.role,
+        weight: 100,
+        state: MemberState::Active,
         added: time(),
+        feature_level: 1,
+    }
+}
+
+fn member_record_2() -> MemberRecord {
+    let member = redeem(2, "south");
+    MemberRecord {
+        name: member.name,
+        zone: member.zone,
+        addresses: member.addresses,
+        gossip: member.gossip,
+        http_url: member.http_url,
+        role: Role::Learner,
+        weight: member.weight,
+        state: MemberState::Draining { since: time() },
+        added: time(),
+        feature_level: member.feature_level,
+    }
+}
+
+fn member_record_removed() -> MemberRecord {
+    MemberRecord {
+        state: MemberState::Removed { at: time() },
+        ..member_record()
+    }
+}
+
+fn invite_record() -> InviteRecord {
+    InviteRecord {
+        zone: Some("svalbard".to_owned()),
+        voter: true,
+        created: time(),
+        created_by: "alice".to_owned(),
+        expires: create_invite(1).expires,
+        used: Some(InviteUse {
+            by: node(1),
+            at: time(),
+        }),
+    }
+}
+
+fn check_record() -> CheckRecord {
+    CheckRecord {
+        hashes: vec![(node(1), [7; 32]), (node(2), [8; 32])],
     }
 }
 
@@ -276,7 +356,7 @@ fn first_word(debug: &str) -> String {
     debug.split(' ').next().expect("a name").to_owned()
 }
 
-fn outcomes() -> [Outcome; 13] {
+fn outcomes() -> [Outcome; 21] {
     [
         Outcome::Unchanged,
         Outcome::Initialised,
@@ -298,10 +378,18 @@ fn outcomes() -> [Outcome; 13] {
         Outcome::PathUnpinned,
         Outcome::TokenRegistered,
         Outcome::TokenRevoked,
+        Outcome::InviteCreated,
+        Outcome::InviteRevoked,
+        Outcome::Joined,
+        Outcome::MemberDraining,
+        Outcome::MemberRemoved,
+        Outcome::EpochAdvanced,
+        Outcome::StateChecked,
+        Outcome::FeatureLevelSet,
     ]
 }
 
-fn refusals() -> [Refusal; 21] {
+fn refusals() -> [Refusal; 34] {
     let (main, path) = (cache("main"), store_path("hello"));
     [
         Refusal::ProposalFinished {
@@ -362,5 +450,29 @@ fn refusals() -> [Refusal; 21] {
         },
         Refusal::TokenExists { token: token(1) },
         Refusal::NoSuchToken { token: token(1) },
+        Refusal::InviteNeverValid { expires: time() },
+        Refusal::InviteExists { invite: invite(1) },
+        Refusal::NoSuchInvite { invite: invite(1) },
+        Refusal::InviteUsed { by: node(2) },
+        Refusal::InviteExpired { expires: time() },
+        Refusal::AlreadyMember { node: node(2) },
+        Refusal::MemberRemoved {
+            node: node(2),
+            at: time(),
+        },
+        Refusal::NoSuchMember { node: node(2) },
+        Refusal::LastMember { node: node(2) },
+        Refusal::EpochNotNewer {
+            epoch: 299,
+            current: 300,
+        },
+        Refusal::CheckAhead { index: 301, at: 300 },
+        Refusal::FeatureLevelNotNewer { level: 1, current: 2 },
+        Refusal::FeatureLevelNotShared {
+            node: node(2),
+            name: "south".to_owned(),
+            has: 1,
+            level: 2,
+        },
     ]
 }
