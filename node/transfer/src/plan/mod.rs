@@ -35,7 +35,7 @@ const ORDER_ITEMS_MAX: usize = 256;
 /// How often slow orders are looked for.
 const CHECK_EVERY: Duration = Duration::from_millis(100);
 /// An item leaves a slow provider at most so often.
-const MOVES_MAX: u8 = 3;
+const MOVES_MAX: u8 = 6;
 /// Pending items looked at, at most, to find one that a provider does not lack.
 const SCAN_MAX: usize = 2_048;
 /// Frames are reckoned at half their raw length until some have come.
@@ -436,7 +436,10 @@ impl Planner {
         if usable().next().is_none() {
             return PlanState::Nobody { item: *first };
         }
-        if now.saturating_sub(self.arrived) >= self.config.patience && usable().all(|p| p.failures() > 0) {
+        let failing = |item: &u32| usable().all(|p| p.failures() > 0 || p.lacks.contains(item));
+        if now.saturating_sub(self.arrived) >= self.config.patience
+            && self.pending.iter().take(SCAN_MAX).any(|item| failing(item))
+        {
             return PlanState::Unreachable;
         }
         PlanState::Working
@@ -602,13 +605,13 @@ impl Planner {
     }
 
     fn cancel_all(&mut self, now: Elapsed, node: NodeId) {
+        if let Some(provider) = self.providers.get_mut(&node) {
+            provider.fail(now);
+        }
         let orders = self.open.iter().filter(|(_, open)| open.provider == node);
         let orders: Vec<OrderId> = orders.map(|(id, _)| *id).collect();
         for order in orders {
             self.cancel(order);
-        }
-        if let Some(provider) = self.providers.get_mut(&node) {
-            provider.fail(now);
         }
     }
 
@@ -681,6 +684,10 @@ impl Planner {
             }
         }
         for id in moved {
+            let slow = self.open.get(&id).map(|open| open.provider);
+            if let Some(slow) = slow.and_then(|node| self.providers.get_mut(&node)) {
+                slow.slow_down(now);
+            }
             let items: Vec<u32> = self
                 .open
                 .get(&id)

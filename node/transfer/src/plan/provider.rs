@@ -13,8 +13,12 @@ const RATE_UNKNOWN: u64 = 4 << 20;
 const SAMPLE_MIN: Duration = Duration::from_millis(50);
 /// Work kept with a provider beyond what two round trips carry.
 const SLACK: Duration = Duration::from_millis(100);
+/// About the size of a large item.
+const ITEM_BYTES: u64 = 128 << 10;
+/// Kept with a provider whose rate is not known.
+const WINDOW_FIRST: u64 = 1 << 20;
 /// The least and the most bytes kept with one provider.
-const WINDOW_MIN: u64 = 512 << 10;
+const WINDOW_MIN: u64 = 128 << 10;
 const WINDOW_MAX: u64 = 32 << 20;
 /// Rest after the first failure; doubles with every further one.
 const REST_FIRST: Duration = Duration::from_millis(250);
@@ -94,15 +98,15 @@ impl Provider {
         if self.outstanding == 0 || silent <= patience {
             return rate;
         }
-        // What it would have at this speed, had it delivered its usual window over the silence and its patience.
-        let fraction = scale(rate, patience, silent + patience);
-        fraction.max(1)
+        // At most what would look the same from here: that an item has been on its way ever since.
+        let rate_max = scale(ITEM_BYTES, Duration::from_secs(1), silent);
+        rate.min(rate_max).max(1)
     }
 
     /// How many bytes may be asked of it at once: enough that it is never idle between two orders.
     pub(super) fn window(&self) -> u64 {
         let Some(rate) = self.rate else {
-            return WINDOW_MIN * 2;
+            return WINDOW_FIRST;
         };
         let reach = self.rtt() * 2 + SLACK;
         scale(rate, reach, Duration::from_secs(1)).clamp(WINDOW_MIN, WINDOW_MAX)
@@ -166,12 +170,20 @@ impl Provider {
         self.outstanding = self.outstanding.saturating_sub(estimate);
     }
 
+    /// Takes its silence for its rate, before it owes nothing any more and the silence means nothing.
+    pub(super) fn slow_down(&mut self, now: Elapsed) {
+        if self.rate.is_some() {
+            self.rate = Some(self.rate(now));
+        }
+    }
+
     /// It failed as a whole: it rests, longer each time.
     pub(super) fn fail(&mut self, now: Elapsed) {
         let rest = REST_FIRST
             .saturating_mul(1 << self.failures.min(16))
             .min(REST_MAX);
         self.failures += 1;
+        self.slow_down(now);
         self.rests_until = self.rests_until.max(now.plus(rest));
         self.sample_start = None;
     }
