@@ -4,8 +4,9 @@
 //! |---|---|---|
 //! | 0 | 1 | version, 1 |
 //! | 1 | 1 | service ([`Service::number`]) |
-//! | 2 | 16 | cluster id; all zero: of none yet |
-//! | 18 | 8 | epoch of the cluster, little-endian |
+//! | 2 | 1 | kind: 0 a call, 1 a channel |
+//! | 3 | 16 | cluster id; all zero: of none yet |
+//! | 19 | 8 | epoch of the cluster, little-endian |
 //!
 //! Frozen: a later version may only append, and answers version 1 as before.
 
@@ -14,14 +15,24 @@ use tetryx_protocol::id::{ClusterId, NodeId};
 use crate::{Admission, Roster, Service};
 
 /// The bytes of a header.
-pub(crate) const HEADER_LEN: usize = 26;
+pub(crate) const HEADER_LEN: usize = 27;
 
 const VERSION: u8 = 1;
+
+/// What the opener of a stream wants of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A request up to the end of the stream, and an answer: a status byte and a body.
+    Call = 0,
+    /// Whatever the service says.
+    Channel = 1,
+}
 
 /// What the opener of a stream says first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) service: Service,
+    pub(crate) kind: Kind,
     /// The opener's cluster and its epoch; `None` before it has joined one.
     pub(crate) cluster: Option<(ClusterId, u64)>,
 }
@@ -32,8 +43,9 @@ impl Header {
         let mut bytes = [0; HEADER_LEN];
         bytes[0] = VERSION;
         bytes[1] = self.service.number();
-        bytes[2..18].copy_from_slice(cluster.as_bytes());
-        bytes[18..].copy_from_slice(&epoch.to_le_bytes());
+        bytes[2] = self.kind as u8;
+        bytes[3..19].copy_from_slice(cluster.as_bytes());
+        bytes[19..].copy_from_slice(&epoch.to_le_bytes());
         bytes
     }
 
@@ -52,13 +64,26 @@ impl Header {
                 bytes[1]
             ));
         };
+        let kind = match bytes[2] {
+            0 => Kind::Call,
+            1 => Kind::Channel,
+            other => {
+                return Err(format!(
+                    "this release knows no streams of kind {other}; upgrade the older node"
+                ));
+            }
+        };
         let mut cluster = [0; 16];
-        cluster.copy_from_slice(&bytes[2..18]);
+        cluster.copy_from_slice(&bytes[3..19]);
         let mut epoch = [0; 8];
-        epoch.copy_from_slice(&bytes[18..]);
+        epoch.copy_from_slice(&bytes[19..]);
         let cluster = ClusterId::from_bytes(cluster);
         let cluster = (cluster != ClusterId::default()).then(|| (cluster, u64::from_le_bytes(epoch)));
-        Ok(Self { service, cluster })
+        Ok(Self {
+            service,
+            kind,
+            cluster,
+        })
     }
 }
 
@@ -145,6 +170,7 @@ mod tests {
     fn judged(service: Service, theirs: Option<(ClusterId, u64)>) -> Result<(), String> {
         let header = Header {
             service,
+            kind: Kind::Call,
             cluster: theirs,
         };
         judge(&At(cluster(1, 5)), &header)
@@ -154,10 +180,11 @@ mod tests {
     fn the_bytes_of_a_header_never_change() {
         let header = Header {
             service: Service::Chunks,
+            kind: Kind::Channel,
             cluster: cluster(0xab, 0x0102),
         };
 
-        let golden = "0105abababababababababababababababab0201000000000000";
+        let golden = "010501abababababababababababababababab0201000000000000";
         let bytes: String = header.encode().iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(bytes, golden);
     }
@@ -190,10 +217,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_header_comes_back_as_it_was(number in 1_u8..=6, id in any::<[u8; 16]>(), epoch: u64) {
+        fn a_header_comes_back_as_it_was(number in 1_u8..=6, channel: bool, id in any::<[u8; 16]>(), epoch: u64) {
             let id = ClusterId::from_bytes(id);
             let header = Header {
                 service: Service::from_number(number).unwrap(),
+                kind: if channel { Kind::Channel } else { Kind::Call },
                 cluster: (id != ClusterId::default()).then_some((id, epoch)),
             };
             prop_assert_eq!(Header::decode(&header.encode()), Ok(header));

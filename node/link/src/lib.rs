@@ -1,7 +1,7 @@
 //! One QUIC endpoint per station: identity, roster, streams, congestion.
 //!
 //! A node has one ed25519 key; its public half is its id and its TLS identity (RFC 7250 raw public keys, no
-//! certificates). `Endpoint` listens and dials on one UDP socket, lets in who is in the [`Roster`], and carries
+//! certificates). [`Endpoint`] listens and dials on one UDP socket, lets in who is in the [`Roster`], and carries
 //! calls and streams of the [`Service`]s. Everything above uses the trait [`Links`], so that tests and simulations
 //! can put a [`memory::Hub`] in its place.
 //!
@@ -27,4 +27,5 @@ pub use error::LinkError;
 pub use links::{
     Admission, CALL_BYTES_MAX, Handler, LinkSettings, Links, PathInfo, REASON_BYTES_MAX, Roster,
 };
+pub use quic::{Endpoint, LinkConfig};
 pub use service::Service;

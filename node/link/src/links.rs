@@ -12,12 +12,17 @@ use crate::{Channel, LinkError, Service};
 /// The most bytes that a call's request or answer may have.
 pub const CALL_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// The most bytes of a reason that travel to the other side; longer ones are cut.
-pub const REASON_BYTES_MAX: usize = 512;
+/// The most bytes of a [`Handler::call`]'s reason that travel to the caller; longer ones are cut.
+pub const REASON_BYTES_MAX: usize = 4096;
+
+/// What the caller is told if the handler's answer is longer than [`CALL_BYTES_MAX`].
+pub(crate) fn answer_too_long(len: usize) -> String {
+    format!("the answer has {len} bytes, and at most {CALL_BYTES_MAX} are sent; ask for less at once")
+}
 
 /// The ways from this node to the others.
 ///
-/// Two implementations: `Endpoint` over QUIC, and [`memory::Hub`](crate::memory::Hub) within a
+/// Two implementations: [`Endpoint`](crate::Endpoint) over QUIC, and [`memory::Hub`](crate::memory::Hub) within a
 /// process. Every future is its own task's business: dropping it gives up waiting, and leaks nothing.
 pub trait Links: Send + Sync + Debug + 'static {
     /// One request, one answer, on a stream of their own; each at most [`CALL_BYTES_MAX`] bytes.

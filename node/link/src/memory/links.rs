@@ -10,8 +10,8 @@ use tokio::sync::watch;
 
 use super::Hub;
 use super::pipe::{after, pipe};
-use crate::header::{Header, admit, judge};
-use crate::links::CALL_BYTES_MAX;
+use crate::header::{Header, Kind, admit, judge};
+use crate::links::{CALL_BYTES_MAX, answer_too_long};
 use crate::{Channel, Handler, LinkError, Links, PathInfo, RecvHalf, Roster, SendHalf, Service};
 
 /// The [`Links`] of one node at a [`Hub`].
@@ -56,6 +56,7 @@ impl MemoryLinks {
             to,
             header: Header {
                 service,
+                kind: Kind::Call,
                 cluster: self.roster.as_ref().and_then(|roster| roster.cluster()),
             },
             own_end: self.gone.clone(),
@@ -143,10 +144,8 @@ impl Trip {
             return Err(self.no_answer("this endpoint is closed"));
         }
         match answer {
-            Ok(body) => {
-                self.check_len(body.len())?;
-                Ok(body)
-            }
+            Ok(body) if body.len() > CALL_BYTES_MAX => Err(self.refused(answer_too_long(body.len()))),
+            Ok(body) => Ok(body),
             Err(reason) => Err(self.refused(reason)),
         }
     }

@@ -6,6 +6,9 @@ use tetryx_protocol::id::NodeId;
 use crate::LinkError;
 use crate::links::REASON_BYTES_MAX;
 
+/// The most bytes of a reason that closes a connection: it has to fit into one packet.
+const CLOSE_REASON_BYTES_MAX: usize = 512;
+
 /// Application codes of `CONNECTION_CLOSE`. Numbers never change meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Close {
@@ -28,7 +31,7 @@ impl Close {
 
     /// Closes a connection with a reason that fits into one packet.
     pub(crate) fn close(self, connection: &quinn::Connection, reason: &str) {
-        connection.close(self.code(), cut(reason, REASON_BYTES_MAX).as_bytes());
+        connection.close(self.code(), cut(reason, CLOSE_REASON_BYTES_MAX).as_bytes());
     }
 
     /// Whether a connection ended in this way, by the peer's doing.

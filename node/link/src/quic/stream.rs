@@ -1,10 +1,13 @@
 //! The halves of a QUIC stream, with this crate's errors.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use quinn::{ReadError, StoppedError, WriteError};
 use tetryx_protocol::id::NodeId;
 
 use super::close::{self, STREAM_ABANDONED};
+use super::link::InUse;
 use crate::LinkError;
 
 /// The writing half.
@@ -12,6 +15,7 @@ use crate::LinkError;
 pub(crate) struct QuicSend {
     node: NodeId,
     stream: quinn::SendStream,
+    _in_use: Arc<InUse>,
 }
 
 /// The reading half.
@@ -19,11 +23,16 @@ pub(crate) struct QuicSend {
 pub(crate) struct QuicRecv {
     node: NodeId,
     stream: quinn::RecvStream,
+    _in_use: Arc<InUse>,
 }
 
 impl QuicSend {
-    pub(super) fn new(node: NodeId, stream: quinn::SendStream) -> Self {
-        Self { node, stream }
+    pub(super) fn new(node: NodeId, stream: quinn::SendStream, in_use: Arc<InUse>) -> Self {
+        Self {
+            node,
+            stream,
+            _in_use: in_use,
+        }
     }
 
     pub(crate) fn set_priority(&self, priority: i32) {
@@ -78,8 +87,12 @@ impl QuicSend {
 }
 
 impl QuicRecv {
-    pub(super) fn new(node: NodeId, stream: quinn::RecvStream) -> Self {
-        Self { node, stream }
+    pub(super) fn new(node: NodeId, stream: quinn::RecvStream, in_use: Arc<InUse>) -> Self {
+        Self {
+            node,
+            stream,
+            _in_use: in_use,
+        }
     }
 
     pub(crate) async fn read(&mut self, max: usize) -> Result<Option<Bytes>, LinkError> {
