@@ -21,15 +21,16 @@ use tetryx_protocol::api::{ApiError, CacheInfo};
 use tetryx_protocol::grant::{CachePermission, CachePermissions, Grants};
 use tetryx_protocol::time::{Elapsed, UtcTime};
 use tetryx_raft::environment::{Clock, Entropy};
-use tetryx_raft::{Compaction, DataFiles, Io, NoPeers, Profile, Replica, ReplicaConfig};
+use tetryx_raft::{AuditEvery, Compaction, DataFiles, Io, NoPeers, Profile, Replica, ReplicaConfig};
 use tetryx_store::ChunkStore;
 use tetryx_store::disk::MemoryDisk;
 use tower::ServiceExt;
 
 use crate::config::Config;
 use crate::http::router::router;
+use crate::peers::{Advertisement, NoLinks, NodeRoster};
 use crate::secrets::{ClusterSecret, NodeKey};
-use crate::{Node, Parts, first_start, open};
+use crate::{Node, Parts, first_start, membership, open};
 
 /// 2026-03-02T12:00:00Z.
 const START_MS: i64 = 1_772_452_800_000;
@@ -138,6 +139,7 @@ impl TestNode {
             io: Io::Inline,
             profile: Profile::Lan,
             compaction: Compaction::default(),
+            audit: AuditEvery::default(),
             clock: Arc::clone(&clock) as _,
             entropy: Arc::clone(&entropy),
             transport: Arc::new(NoPeers),
@@ -147,6 +149,7 @@ impl TestNode {
         first_start::found_cluster(&replica, &cluster_secret, entropy.as_ref())
             .await
             .unwrap();
+        let roster = Arc::new(NodeRoster::in_memory(node_key.node_id(), config.p2p.clone()));
         let node = Node::assemble(Parts {
             config,
             clock: Arc::clone(&clock) as _,
@@ -155,9 +158,14 @@ impl TestNode {
             store: Arc::new(store),
             node_key,
             cluster_secret,
+            links: Arc::new(NoLinks),
+            endpoint: None,
+            gossip: None,
+            roster,
+            advertised: Advertisement::default(),
         })
         .unwrap();
-        first_start::introduce(&node).await.unwrap();
+        membership::introduce(&node).await.unwrap();
         let two_years = Duration::from_secs(2 * 365 * 24 * 3600);
         let (root, _) = node
             .issue_token("node", "root".to_owned(), two_years, Grants::admin())

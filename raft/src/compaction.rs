@@ -5,10 +5,17 @@
 //!
 //! # Invariants
 //! - Nothing is purged that this replica has not applied, as openraft itself reports: a queued apply begins after it.
+//! - Nothing is purged that is not durable in the state: after a crash the log brings the state forward.
 //! - At least `keep` entries stay, so that a replica that was away for a while catches up from the log.
 
-use openraft::async_runtime::WatchReceiver;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
+use openraft::async_runtime::WatchReceiver;
+use tokio::sync::watch;
+
+use crate::io::Io;
+use crate::state_store::StateStore;
 use crate::types::{LogId, Metrics, Raft};
 
 /// How long the log may grow.
@@ -30,8 +37,24 @@ impl Default for Compaction {
     }
 }
 
+/// How long what is applied may be durable in the log only while nothing else makes the state durable.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// Makes the state durable when it has changed, once a while. Ends with the replica.
+pub(crate) async fn settle(store: Weak<StateStore>, mut applied: watch::Receiver<u64>, io: Io) {
+    while applied.changed().await.is_ok() {
+        tokio::time::sleep(SETTLE).await;
+        let Some(store) = store.upgrade() else { return };
+        if let Err(error) = io.run(move || store.make_durable()).await {
+            // The next entry will meet the same error, and stop the replica.
+            tracing::error!(error = error.chain(), "the state cannot be made durable");
+            return;
+        }
+    }
+}
+
 /// Watches what is applied, and compacts when the log is long enough. Ends when openraft does.
-pub(crate) async fn run(raft: Raft, compaction: Compaction) {
+pub(crate) async fn run(raft: Raft, store: Weak<StateStore>, io: Io, compaction: Compaction) {
     let mut metrics = raft.metrics();
     while metrics.changed().await.is_ok() {
         let (kept, since_snapshot) = {
@@ -45,8 +68,14 @@ pub(crate) async fn run(raft: Raft, compaction: Compaction) {
         // A purge may take its time, while an entry is being sent; that is no reason for another snapshot.
         let is_due = since_snapshot >= compaction.every.max(1);
         let is_long = kept >= compaction.keep.saturating_add(compaction.every);
-        if is_due && is_long && compact(&raft, &mut metrics, compaction.keep).await.is_none() {
-            return;
+        if is_due && is_long {
+            let Some(store) = store.upgrade() else { return };
+            if compact(&raft, &mut metrics, store, io, compaction.keep)
+                .await
+                .is_none()
+            {
+                return;
+            }
         }
     }
 }
@@ -56,20 +85,37 @@ fn next_index(id: Option<LogId>) -> u64 {
 }
 
 /// Takes a snapshot and cuts the log behind it; `None` when openraft has stopped.
-async fn compact(raft: &Raft, metrics: &mut Metrics, keep: u64) -> Option<()> {
+async fn compact(
+    raft: &Raft,
+    metrics: &mut Metrics,
+    store: Arc<StateStore>,
+    io: Io,
+    keep: u64,
+) -> Option<()> {
     let wanted = metrics.borrow_watched().last_applied.map_or(0, |id| id.index);
     raft.trigger().snapshot().await.ok()?;
-    let upto = loop {
+    let applied = loop {
         {
             let metrics = metrics.borrow_watched();
             let snapshot = metrics.snapshot.map_or(0, |id| id.index);
             let applied = metrics.last_applied.map_or(0, |id| id.index);
             if snapshot >= wanted {
-                break snapshot.min(applied).saturating_sub(keep);
+                break snapshot.min(applied);
             }
         }
         metrics.changed().await.ok()?;
     };
+    let durable = match io.run(move || store.make_durable()).await {
+        Ok(durable) => durable,
+        Err(error) => {
+            tracing::error!(
+                error = error.chain(),
+                "the log is not cut: the state cannot be made durable"
+            );
+            return Some(());
+        }
+    };
+    let upto = applied.min(durable).saturating_sub(keep);
     tracing::info!(snapshot = wanted, upto, "cutting the log");
     raft.trigger().purge_log(upto).await.ok()
 }

@@ -70,6 +70,14 @@ pub enum ReplicaError {
         /// Why.
         reason: String,
     },
+    /// The state of this replica differs from what the others have.
+    #[error(
+        "the state of this node differs from the majority's since entry {index} or before; nothing is served from it until the replica is opened again, which rebuilds it from another node"
+    )]
+    Diverged {
+        /// The index that was compared.
+        index: u64,
+    },
     /// A request from another node that makes no sense here.
     #[error("request refused: {reason}")]
     BadRequest {
@@ -143,6 +151,29 @@ pub enum ProposeError {
     },
     /// The replica has stopped or could not serve. The proposal may have been applied if the node had passed it on.
     #[error("the replica cannot propose")]
+    Replica(#[source] ReplicaError),
+}
+
+/// Why a read could not promise what it was asked for.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// No leader with a majority could be reached.
+    #[error("no leader with a majority was found within {}; read what this node has with level 'any'", humane(*waited))]
+    NoLeader {
+        /// How long it was tried.
+        waited: Duration,
+    },
+    /// What this node has may miss more than was allowed.
+    #[error("the state here {}, and at most {} were asked for; read what there is with level 'any'", age.map_or_else(|| "was never compared with a leader's since this node started".to_owned(), |age| format!("is {} old", humane(age))), humane(*bound))]
+    TooOld {
+        /// How old the state may be, if that is known.
+        age: Option<Duration>,
+        /// How old it was allowed to be.
+        bound: Duration,
+    },
+    /// The replica cannot serve.
+    #[error("the replica cannot be read")]
     Replica(#[source] ReplicaError),
 }
 

@@ -6,14 +6,16 @@
 //!
 //! # Invariants
 //! - A proposal whose reply was given survives the crash of any minority of the voters.
-//! - What a [`StateView`] shows is committed and durable on this node.
+//! - What a [`StateView`] shows is committed: durable in the logs of a majority. This node's own copy of it is made
+//!   durable later, so that after a crash a view may show an earlier state, until the log is applied again.
 //! - openraft's types stay in this crate, and its formats out of files and messages.
 //!
 //! # Non-goals
 //! - Who may propose what, and who may be a member: the node above decides, and authenticates its peers.
-//! - Choosing voters: `change_voters` does what it is told.
+//! - Measuring links: the node above chooses the [`Profile`].
 
 mod appends;
+mod audit;
 mod compaction;
 mod data;
 pub mod environment;
@@ -21,16 +23,21 @@ mod error;
 mod io;
 mod log_store;
 mod machine;
+mod membership;
 mod network;
 mod profile;
 mod propose;
+mod reads;
+mod rebuild;
 mod records;
+mod recover;
 mod replica;
 mod rpc;
 mod seeds;
 mod snapshot;
 mod state_store;
 mod status;
+pub mod supervisor;
 mod tables;
 #[cfg(test)]
 mod testing;
@@ -42,14 +49,18 @@ mod types;
 mod view;
 mod wire;
 
+pub use self::audit::{AuditEvery, Audited, Divergence};
 pub use self::compaction::Compaction;
 pub use self::data::{DataFiles, DirectoryFiles};
-pub use self::error::{ProposeError, ReplicaError};
+pub use self::error::{ProposeError, ReadError, ReplicaError};
 pub use self::io::Io;
 pub use self::profile::Profile;
 pub use self::propose::Applied;
+pub use self::reads::{Freshness, ReadLevel};
+pub use self::recover::{Inspection, RecoverConfig, Recovered, inspect, recover};
 pub use self::replica::{Replica, ReplicaConfig};
 pub use self::status::{ReplicaRole, ReplicaStatus};
+pub use self::supervisor::Patience;
 pub use self::transport::{NoPeers, RpcClass, Transport, TransportError};
 pub use self::view::StateView;
 /// What [`DataFiles`] hand out: a file that redb, and the snapshots, read and write.

@@ -6,11 +6,12 @@
 //!   flushed goes into the next one: a flush per batch, not per entry.
 //! - After a failed write nothing is acknowledged any more.
 //!
-//! # Non-goals
-//! - Storing what is committed: the state is durable when an entry is applied, so that a restart cannot lose it.
+//! - What is stored as committed is in the stored log. It costs no flush of its own: it goes along with the next other
+//!   change, so it may be behind, and a restart applies the rest when it hears from a leader.
 
 mod disk;
 mod memory;
+mod offline;
 
 use std::fmt::Debug;
 use std::io;
@@ -26,6 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::disk::Write;
 use self::memory::Memory;
+pub(crate) use self::offline::OfflineLog;
 use crate::data::{DataBase, DataFiles};
 use crate::error::ReplicaError;
 use crate::io::Io;
@@ -65,6 +67,8 @@ struct Numbered {
 
 struct Job {
     number: u64,
+    /// What was committed when this was asked for: entries of earlier jobs.
+    committed: Option<LogId>,
     write: Write,
     done: Done,
 }
@@ -84,7 +88,8 @@ impl LogStore {
                 Ok::<_, ReplicaError>((database, opened))
             })
             .await?;
-        let memory = Memory::new(opened.vote, opened.purged, opened.entries);
+        let mut memory = Memory::new(opened.vote, opened.purged, opened.entries);
+        memory.committed = opened.committed;
         let shared = Arc::new(Shared {
             database,
             memory: RwLock::new(Numbered { memory, write: 0 }),
@@ -94,6 +99,18 @@ impl LogStore {
         let (writes, jobs) = mpsc::unbounded_channel();
         tokio::spawn(write_jobs(Arc::clone(&shared), jobs));
         Ok(Self { shared, writes })
+    }
+
+    /// Index of the last entry; 0 if there never was one.
+    pub(crate) fn last_index(&self) -> u64 {
+        let state = self.shared.memory.read().memory.state();
+        state.last_log_id.map_or(0, |last| last.index)
+    }
+
+    /// Index of the last entry that was cut off; 0 if there is none.
+    pub(crate) fn purged_index(&self) -> u64 {
+        let state = self.shared.memory.read().memory.state();
+        state.last_purged_log_id.map_or(0, |purged| purged.index)
     }
 
     /// Changes the memory by `change` and asks for `write`, as one step.
@@ -106,9 +123,15 @@ impl LogStore {
         let mut numbered = self.shared.memory.write();
         numbered.write += 1;
         let number = numbered.write;
+        let committed = numbered.memory.committed;
         let value = change(&mut numbered.memory, number, &write).map_err(io::Error::other)?;
         self.writes
-            .send(Job { number, write, done })
+            .send(Job {
+                number,
+                committed,
+                write,
+                done,
+            })
             .map_err(|_| io::Error::other("the log writer has stopped; restart the node"))?;
         Ok(value)
     }
@@ -233,6 +256,15 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             .await
     }
 
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
+        self.shared.memory.write().memory.committed = committed;
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
+        Ok(self.shared.memory.read().memory.committed)
+    }
+
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> Result<(), io::Error>
     where
         I: IntoIterator<Item = Entry> + OptionalSend,
@@ -265,9 +297,15 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 async fn write_jobs(shared: Arc<Shared>, mut jobs: mpsc::UnboundedReceiver<Job>) {
     let mut failed: Option<ReplicaError> = None;
     let mut batch = Vec::new();
+    let mut stored_committed = None;
     while jobs.recv_many(&mut batch, BATCH_WRITES).await > 0 {
         let number = batch.last().map_or(0, |job: &Job| job.number);
-        let (writes, dones): (Vec<_>, Vec<_>) = batch.drain(..).map(|job| (job.write, job.done)).unzip();
+        let committed = batch.last().and_then(|job| job.committed);
+        let (mut writes, dones): (Vec<_>, Vec<_>) = batch.drain(..).map(|job| (job.write, job.done)).unzip();
+        if let Some(upto) = committed.filter(|_| committed > stored_committed) {
+            writes.push(Write::Committed(upto));
+            stored_committed = committed;
+        }
         if failed.is_none() {
             let writer = Arc::clone(&shared);
             let result = shared

@@ -8,6 +8,7 @@ use openraft::OptionalSend;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
 use parking_lot::Mutex;
 
+use crate::audit::AuditEvery;
 use crate::error::ReplicaError;
 use crate::io::Io;
 use crate::snapshot::{SnapshotFile, Snapshots};
@@ -29,6 +30,8 @@ pub(crate) struct Machine {
     pub(crate) store: Arc<StateStore>,
     pub(crate) snapshots: Arc<Snapshots>,
     pub(crate) failure: Failure,
+    /// When a batch must end, so that a view of the state at that index can be taken.
+    pub(crate) audit: AuditEvery,
     pub(crate) io: Io,
 }
 
@@ -80,8 +83,13 @@ impl RaftStateMachine<TypeConfig> for Machine {
         // Entries that are there already share a transaction; nothing waits for entries still to be read.
         let mut batches = entries.ready_chunks(BATCH_ENTRIES);
         while let Some(batch) = batches.next().await {
-            let batch = batch.into_iter().collect::<Result<Vec<_>, _>>()?;
-            self.apply_batch(batch).await?;
+            let mut batch = batch.into_iter().collect::<Result<Vec<_>, _>>()?;
+            while let Some((first, _)) = batch.first() {
+                let run = self.audit.run_length(first.log_id.index).min(batch.len());
+                let rest = batch.split_off(run);
+                self.apply_batch(batch).await?;
+                batch = rest;
+            }
         }
         Ok(())
     }

@@ -17,7 +17,31 @@ pub enum Profile {
     Geo,
 }
 
+/// The slowest round trip that [`Profile::Lan`] is for.
+const LAN_RTT_MAX: Duration = Duration::from_millis(50);
+/// The slowest round trip that [`Profile::Wan`] is for.
+const WAN_RTT_MAX: Duration = Duration::from_millis(300);
+
 impl Profile {
+    /// The profile for a cluster whose slowest round trip between two voters is `rtt_max`.
+    ///
+    /// It changes deadlines and elections, so every voter must be given the same one: whoever measures must also
+    /// tell the others.
+    pub fn for_rtt(rtt_max: Duration) -> Self {
+        if rtt_max <= LAN_RTT_MAX {
+            Self::Lan
+        } else if rtt_max <= WAN_RTT_MAX {
+            Self::Wan
+        } else {
+            Self::Geo
+        }
+    }
+
+    /// How long passes between two questions to the leader of how fresh this node is.
+    pub(crate) fn freshness_pause(self) -> Duration {
+        self.heartbeat() * 2
+    }
+
     /// How often a leader shows that it is alive.
     pub fn heartbeat(self) -> Duration {
         Duration::from_millis(match self {

@@ -27,7 +27,7 @@ use crate::types::{Metrics, Proposal, Raft, RaftId};
 use crate::wire::{Request, Response};
 
 /// How often a proposal follows "ask that one instead" before it waits: two nodes may each name the other.
-const REDIRECTS_MAX: u32 = 2;
+pub(crate) const REDIRECTS_MAX: u32 = 2;
 
 /// A command that was applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -207,7 +207,11 @@ impl Replica {
     }
 
     /// Waits until another node leads than `known`.
-    async fn other_leader(&self, metrics: &mut Metrics, known: Option<NodeId>) -> Result<(), ReplicaError> {
+    pub(crate) async fn other_leader(
+        &self,
+        metrics: &mut Metrics,
+        known: Option<NodeId>,
+    ) -> Result<(), ReplicaError> {
         while metrics.borrow_and_update().current_leader.map(|id| id.0) == known {
             self.changed(metrics).await?;
         }

@@ -1,19 +1,21 @@
 //! One member of the cluster: openraft over the durable log and state, and what the rest of the node may ask of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{ClientWriteError, Fatal, InitializeError, RaftError};
+use openraft::errors::{Fatal, InitializeError, RaftError};
 use openraft::{Config, SnapshotPolicy};
 use parking_lot::Mutex;
 use tetryx_protocol::id::NodeId;
+use tetryx_protocol::time::Elapsed;
 use tokio::sync::{mpsc, watch};
 
 use crate::appends::AppendStreams;
+use crate::audit::{self, Audit, AuditEvery};
 use crate::compaction::{self, Compaction};
 use crate::data::DataFiles;
 use crate::environment::{Clock, Entropy};
@@ -24,6 +26,8 @@ use crate::machine::{Failure, Machine};
 use crate::network::Peers;
 use crate::profile::Profile;
 use crate::propose::Proposals;
+use crate::reads::{self, ReadRounds};
+use crate::rebuild::Rebuild;
 use crate::seeds::Seeds;
 use crate::snapshot::Snapshots;
 use crate::state_store::StateStore;
@@ -49,6 +53,8 @@ pub struct ReplicaConfig {
     pub profile: Profile,
     /// When the log is cut.
     pub compaction: Compaction,
+    /// When the states of the replicas are compared; the same on all nodes.
+    pub audit: AuditEvery,
     /// Its clock.
     pub clock: Arc<dyn Clock>,
     /// Its randomness.
@@ -66,8 +72,9 @@ pub struct Replica {
 }
 
 #[derive(Debug)]
-struct Inner {
+pub(crate) struct Inner {
     id: NodeId,
+    io: Io,
     profile: Profile,
     raft: Raft,
     latest: Arc<LatestView>,
@@ -79,6 +86,12 @@ struct Inner {
     proposals: Proposals,
     appends: AppendStreams,
     transfers: Transfers,
+    read_rounds: ReadRounds,
+    /// When the newest proof was begun that the state includes all that was acknowledged until then.
+    proofs: watch::Sender<Option<Elapsed>>,
+    audit: Arc<Audit>,
+    files: Arc<dyn DataFiles>,
+    snapshots: Arc<Snapshots>,
     failure: Failure,
     is_closing: AtomicBool,
     in_use: tokio::sync::Mutex<mpsc::Receiver<()>>,
@@ -87,7 +100,8 @@ struct Inner {
 impl Replica {
     /// Opens the replica's files and starts it.
     ///
-    /// A replica that is the only voter leads at once; every other one waits to hear from its leader.
+    /// A replica that is the only voter leads at once, and shows everything it had answered for; every other one
+    /// waits to hear from its leader, and may show an earlier state until then.
     ///
     /// # Errors
     /// The files cannot be opened, or what they hold is damaged or from a newer version.
@@ -98,6 +112,7 @@ impl Replica {
             io,
             profile,
             compaction,
+            audit,
             clock,
             entropy,
             transport,
@@ -106,22 +121,35 @@ impl Replica {
         let (progress, applied) = watch::channel(0);
         let (using, in_use) = mpsc::channel(1);
         let failure = Failure::default();
+        let (audit, views) = Audit::new(audit);
 
         let log = LogStore::open(Arc::clone(&files), io, using.clone()).await?;
+        let last = log.last_index();
+        let rebuild = Rebuild {
+            files: &files,
+            io,
+            profile,
+            transport: &transport,
+            purged: log.purged_index(),
+        };
+        rebuild.run_if_marked().await?;
         let (store, snapshots) = {
             let (files, entropy, latest) = (Arc::clone(&files), Arc::clone(&entropy), Arc::clone(&latest));
+            let audit = Arc::clone(&audit);
             io.run(move || {
-                let store = StateStore::open(files.as_ref(), latest, progress, using)?;
+                let store = StateStore::open(files.as_ref(), latest, audit, progress, using)?;
                 let snapshots = Snapshots::open(files, entropy)?;
                 Ok::<_, ReplicaError>((Arc::new(store), Arc::new(snapshots)))
             })
             .await?
         };
         let kept_open = Arc::clone(&store);
+        tokio::spawn(compaction::settle(Arc::downgrade(&store), applied.clone(), io));
         let machine = Machine {
             store,
             snapshots: Arc::clone(&snapshots),
             failure: Arc::clone(&failure),
+            audit: audit.every(),
             io,
         };
         let seeds = Arc::new(Seeds::new(entropy.as_ref()));
@@ -143,10 +171,16 @@ impl Replica {
             ))
             .await
             .map_err(|fatal| stop_reason(&failure, &fatal))?;
-        tokio::spawn(compaction::run(raft.clone(), compaction));
+        tokio::spawn(compaction::run(
+            raft.clone(),
+            Arc::downgrade(&kept_open),
+            io,
+            compaction,
+        ));
         let replica = Self {
             inner: Arc::new(Inner {
                 id: node_id,
+                io,
                 profile,
                 latest,
                 store: Mutex::new(Some(kept_open)),
@@ -155,13 +189,27 @@ impl Replica {
                 transport,
                 proposals: Proposals::new(entropy.as_ref()),
                 appends: AppendStreams::new(raft.clone(), seeds),
-                transfers: Transfers::new(raft.clone(), snapshots, io),
+                transfers: Transfers::new(raft.clone(), Arc::clone(&snapshots), io),
+                read_rounds: ReadRounds::start(raft.clone()),
+                proofs: watch::Sender::new(None),
+                audit,
+                files,
+                snapshots,
                 failure,
                 is_closing: AtomicBool::new(false),
                 in_use: tokio::sync::Mutex::new(in_use),
                 raft,
             }),
         };
+        tokio::spawn(audit::run(
+            Arc::downgrade(&replica.inner),
+            views,
+            replica.inner.applied.clone(),
+        ));
+        tokio::spawn(reads::keep_fresh(
+            Arc::downgrade(&replica.inner),
+            profile.freshness_pause(),
+        ));
         let alone = replica
             .raft()
             .with_raft_state(move |state| {
@@ -178,6 +226,10 @@ impl Replica {
                 .elect(false)
                 .await
                 .map_err(|fatal| replica.stopped(&fatal))?;
+            // Everything in its log is committed, and what was answered for before a crash shows again.
+            if let Err(error) = replica.wait_applied(last).await {
+                tracing::error!(error = error.chain(), "the log cannot be applied");
+            }
         }
         Ok(replica)
     }
@@ -240,45 +292,17 @@ impl Replica {
         }
     }
 
-    /// Adds a replica that follows the log without a vote. Only the leader can. Returns when that is committed; the
-    /// new replica catches up afterwards.
-    ///
-    /// # Errors
-    /// [`ReplicaError::NotLeader`], [`ReplicaError::Membership`] if another change is under way.
-    pub async fn add_learner(&self, node: NodeId) -> Result<(), ReplicaError> {
-        let result = self.raft().add_learner(RaftId(node), (), false).await;
-        result.map(drop).map_err(|error| self.membership_error(error))
-    }
-
-    /// Makes `voters` the voters. They must be members; voters that are left out become learners. Only the leader
-    /// can. Returns when that is committed.
-    ///
-    /// # Errors
-    /// [`ReplicaError::NotLeader`], [`ReplicaError::Membership`] if the change makes no sense or another one is
-    /// under way.
-    pub async fn change_voters(&self, voters: BTreeSet<NodeId>) -> Result<(), ReplicaError> {
-        let voters: BTreeSet<RaftId> = voters.into_iter().map(RaftId).collect();
-        let result = self.raft().change_membership(voters, true).await;
-        result.map(drop).map_err(|error| self.membership_error(error))
-    }
-
-    fn membership_error(&self, error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> ReplicaError {
-        match error {
-            RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => ReplicaError::NotLeader {
-                leader: forward.leader_id.map(|id| id.0),
-            },
-            RaftError::APIError(error) => ReplicaError::Membership {
-                reason: error.to_string(),
-            },
-            RaftError::Fatal(fatal) => self.stopped(&fatal),
-        }
-    }
-
     /// The applied state as it is now. It stays as it is however long it is held; take a new one per request.
     ///
     /// # Errors
-    /// [`ReplicaError::Stopped`] after a shutdown. A replica that failed goes on showing what it has.
+    /// [`ReplicaError::Stopped`] after a shutdown, [`ReplicaError::Diverged`] if the state was found to be wrong. A
+    /// replica that failed goes on showing what it has.
     pub fn view(&self) -> Result<StateView, ReplicaError> {
+        if let Some(divergence) = &*self.audit().diverged().borrow() {
+            return Err(ReplicaError::Diverged {
+                index: divergence.index,
+            });
+        }
         self.inner.latest.get().ok_or(ReplicaError::Stopped)
     }
 
@@ -328,6 +352,8 @@ impl Replica {
             last_applied: self.applied_index(),
             snapshot: metrics.snapshot.map(|id| id.index),
             purged: metrics.purged.map(|id| id.index),
+            profile: self.profile(),
+            audit: self.audited(),
             voters: members.voter_ids().map(|id| id.0).collect(),
             learners: members.learner_ids().map(|id| id.0).collect(),
             failure: metrics
@@ -371,7 +397,12 @@ impl Replica {
             tracing::warn!(%error, "the consensus task did not end by itself");
         }
         self.inner.latest.clear();
-        drop(self.inner.store.lock().take());
+        let store = self.inner.store.lock().take();
+        if let Some(store) = store
+            && let Err(error) = self.inner.io.run(move || store.make_durable()).await
+        {
+            tracing::warn!(error = error.chain(), "the log will have to be applied again");
+        }
         let mut in_use = self.inner.in_use.lock().await;
         if within(SHUTDOWN_PATIENCE, in_use.recv()).await.is_none() {
             tracing::warn!("the files of the replica are still in use");
@@ -380,6 +411,40 @@ impl Replica {
 
     pub(crate) fn raft(&self) -> &Raft {
         &self.inner.raft
+    }
+
+    /// The replica that `inner` belongs to, while somebody holds it and it is not being shut down.
+    pub(crate) fn revive(inner: &Weak<Inner>) -> Option<Self> {
+        let inner = inner.upgrade()?;
+        (!inner.is_closing.load(Ordering::Relaxed)).then_some(Self { inner })
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.inner.is_closing.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn io(&self) -> Io {
+        self.inner.io
+    }
+
+    pub(crate) fn files(&self) -> &Arc<dyn DataFiles> {
+        &self.inner.files
+    }
+
+    pub(crate) fn snapshots(&self) -> &Snapshots {
+        &self.inner.snapshots
+    }
+
+    pub(crate) fn audit(&self) -> &Audit {
+        &self.inner.audit
+    }
+
+    pub(crate) fn read_rounds(&self) -> &ReadRounds {
+        &self.inner.read_rounds
+    }
+
+    pub(crate) fn proofs(&self) -> &watch::Sender<Option<Elapsed>> {
+        &self.inner.proofs
     }
 
     pub(crate) fn profile(&self) -> Profile {

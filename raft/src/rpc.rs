@@ -77,6 +77,9 @@ impl Replica {
                 self.transfers().install(vote, id).await.map(Response::Snapshot)
             }
             Request::Propose { command } => self.propose_forwarded(&command.0).await,
+            Request::ReadIndex => Ok(self.read_index_asked().await),
+            Request::SnapshotWanted { at_least } => self.snapshot_wanted(at_least).await,
+            Request::SnapshotRead { id, offset } => self.snapshot_read(id, offset).await,
         }
     }
 

@@ -46,7 +46,7 @@ impl Snapshots {
             .list()
             .map_err(ReplicaError::open("the list of snapshots"))?
         {
-            if !name.starts_with(NAME_PREFIX) {
+            if !is_name(&name) {
                 continue;
             }
             match SnapshotFile::open(Arc::clone(&files), name.clone()) {
@@ -127,7 +127,7 @@ impl Snapshots {
         let mut id = SnapshotId::default();
         self.entropy.fill(&mut id);
         let rows = dump(view).map(|row| row.map(|(table, key, value)| SnapshotRow { table, key, value }));
-        let name = self.name(id);
+        let name = name(id);
         let file = file::write(Arc::clone(&self.files), name.clone(), id, &meta, rows).inspect_err(|_| {
             if let Err(error) = self.files.remove(&name) {
                 tracing::warn!(file = name, %error, "an unfinished snapshot could not be removed");
@@ -137,13 +137,18 @@ impl Snapshots {
         Ok(file)
     }
 
-    /// The file for a snapshot of this id, which is being received.
-    pub(crate) fn name(&self, id: SnapshotId) -> String {
-        id.iter()
-            .fold(NAME_PREFIX.to_owned(), |name, byte| format!("{name}{byte:02x}"))
-    }
-
     pub(crate) fn files(&self) -> &Arc<dyn DataFiles> {
         &self.files
     }
+}
+
+/// The file for a snapshot of this id.
+pub(crate) fn name(id: SnapshotId) -> String {
+    id.iter()
+        .fold(NAME_PREFIX.to_owned(), |name, byte| format!("{name}{byte:02x}"))
+}
+
+/// Whether a file of this name is a snapshot, or the beginning of one.
+pub(crate) fn is_name(name: &str) -> bool {
+    name.starts_with(NAME_PREFIX)
 }

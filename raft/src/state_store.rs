@@ -1,4 +1,4 @@
-//! The durable state: the tables of `tetryx-state`, and up to which entry they are applied.
+//! The state: the tables of `tetryx-state`, and up to which entry they are applied.
 //!
 //! In redb, beside the tables of the state:
 //!
@@ -7,18 +7,24 @@
 //! | `replica-1` | `"applied"` → sealed log id (`TXAP`); `"members"` → sealed membership (`TXMB`) |
 //!
 //! # Invariants
-//! - The rows, the applied index and the membership change together, in one durable transaction per batch.
-//! - What [`LatestView`] shows is durable.
+//! - The rows, the applied index and the membership change together, in one transaction per batch.
+//! - What is applied is in the durable log of a majority; here it becomes durable later, with many other entries. After
+//!   a crash the state is as it was after some earlier entry, and the log brings it forward: see [`DURABLE_EVERY`].
+
+mod offline;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use openraft::EntryPayload;
 use parking_lot::Mutex;
-use redb::{ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{Durability, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use tetryx_state::tables::{Table, Tables};
 use tetryx_state::{Command, CommandError, StateError};
 use tokio::sync::watch;
 
+pub(crate) use self::offline::OfflineState;
+use crate::audit::Audit;
 use crate::data::{DataBase, DataFiles};
 use crate::error::ReplicaError;
 use crate::log_store::InUse;
@@ -34,6 +40,10 @@ const MEMBERS_KEY: &str = "members";
 const APPLIED_KIND: [u8; 4] = *b"TXAP";
 const MEMBERS_KIND: [u8; 4] = *b"TXMB";
 const SCHEMA: u16 = 1;
+
+/// Entries after which what was applied is made durable, at the price of a flush. At most so many, and a batch, are
+/// applied again after a crash.
+const DURABLE_EVERY: u64 = 4_096;
 
 const OPENING: &str = "opening the replicated state";
 const APPLYING: &str = "applying to the replicated state";
@@ -57,7 +67,10 @@ impl Applied {
 pub(crate) struct StateStore {
     database: DataBase,
     applied: Mutex<Applied>,
+    /// Index up to which what was applied is durable.
+    durable: AtomicU64,
     latest: Arc<LatestView>,
+    audit: Arc<Audit>,
     progress: watch::Sender<u64>,
     _in_use: InUse,
 }
@@ -67,6 +80,7 @@ impl StateStore {
     pub(crate) fn open(
         files: &dyn DataFiles,
         latest: Arc<LatestView>,
+        audit: Arc<Audit>,
         progress: watch::Sender<u64>,
         in_use: InUse,
     ) -> Result<Self, ReplicaError> {
@@ -80,7 +94,9 @@ impl StateStore {
         let store = Self {
             database,
             applied: Mutex::new(Applied::default()),
+            durable: AtomicU64::new(applied.index()),
             latest,
+            audit,
             progress,
             _in_use: in_use,
         };
@@ -99,16 +115,45 @@ impl StateStore {
         Ok((applied.clone(), view))
     }
 
-    /// Applies entries that follow the last applied one. When it returns they are durable and visible.
+    /// Index up to which what was applied survives a crash without the log.
+    pub(crate) fn durable_index(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    /// Makes durable what is applied, and returns up to which index that is.
+    pub(crate) fn make_durable(&self) -> Result<u64, ReplicaError> {
+        // Begun first: what is applied now is in it, or in the transactions before it.
+        let transaction = self
+            .database
+            .begin_write()
+            .map_err(ReplicaError::storage(APPLYING))?;
+        let applied = self.applied();
+        if applied.index() == self.durable_index() {
+            return Ok(applied.index());
+        }
+        transaction.commit().map_err(ReplicaError::storage(APPLYING))?;
+        self.durable.fetch_max(applied.index(), Ordering::AcqRel);
+        Ok(applied.index())
+    }
+
+    /// Applies entries that follow the last applied one. When it returns they are visible.
     ///
     /// # Errors
     /// Nothing of the batch is applied, and the replica must stop: a later entry may depend on this one.
     pub(crate) fn apply(&self, entries: &[Entry]) -> Result<Vec<Answer>, ReplicaError> {
         let mut applied = self.applied();
-        let transaction = self
+        let last = entries.last().map_or(applied.index(), |entry| entry.log_id.index);
+        let is_durable = last.saturating_sub(self.durable_index()) >= DURABLE_EVERY;
+        let mut transaction = self
             .database
             .begin_write()
             .map_err(ReplicaError::storage(APPLYING))?;
+        if !is_durable {
+            transaction
+                .set_durability(Durability::None)
+                .map_err(ReplicaError::storage(APPLYING))?;
+            transaction.set_quick_repair(false);
+        }
         let mut answers = Vec::with_capacity(entries.len());
         {
             let mut tables = WriteTables::open(&transaction)?;
@@ -118,6 +163,9 @@ impl StateStore {
         }
         write_applied(&transaction, &applied)?;
         transaction.commit().map_err(ReplicaError::storage(APPLYING))?;
+        if is_durable {
+            self.durable.fetch_max(last, Ordering::AcqRel);
+        }
         self.publish(applied)?;
         Ok(answers)
     }
@@ -146,10 +194,11 @@ impl StateStore {
         };
         write_applied(&transaction, &applied)?;
         transaction.commit().map_err(ReplicaError::storage(INSTALLING))?;
+        self.durable.store(applied.index(), Ordering::Release);
         self.publish(applied)
     }
 
-    /// Shows what the last commit made durable.
+    /// Shows what the last commit changed.
     fn publish(&self, applied: Applied) -> Result<(), ReplicaError> {
         let index = applied.index();
         let read = self
@@ -160,7 +209,9 @@ impl StateStore {
         {
             let mut current = self.applied.lock();
             *current = applied;
-            self.latest.replace(StateView::new(read, index));
+            let view = StateView::new(read, index);
+            self.audit.take(&view);
+            self.latest.replace(view);
         }
         self.progress.send_replace(index);
         Ok(())

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use openraft::ServerState;
 use tetryx_protocol::id::NodeId;
 
+use crate::audit::Audited;
 use crate::error::ReplicaError;
+use crate::profile::Profile;
 
 /// A replica at one moment.
 #[derive(Debug, Clone)]
@@ -26,6 +28,10 @@ pub struct ReplicaStatus {
     pub snapshot: Option<u64>,
     /// Index of the last entry that was cut off its log.
     pub purged: Option<u64>,
+    /// The timing it runs with, which must be the same on every voter.
+    pub profile: Profile,
+    /// The newest comparison of its state with the others'.
+    pub audit: Option<Audited>,
     /// Who votes.
     pub voters: BTreeSet<NodeId>,
     /// Who follows without a vote.

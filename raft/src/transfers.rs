@@ -17,7 +17,7 @@ use crate::SNAPSHOT_PIECE_MAX;
 use crate::error::ReplicaError;
 use crate::io::Io;
 use crate::records::{LogIdRecord, VoteRecord};
-use crate::snapshot::{MARK_LEN, SnapshotFile, SnapshotId, Snapshots, complete};
+use crate::snapshot::{self, MARK_LEN, SnapshotFile, SnapshotId, Snapshots, complete};
 use crate::types::{LogId, Raft, Vote};
 use crate::wire::SnapshotOutcome;
 
@@ -76,7 +76,7 @@ impl Transfers {
             self.remove(old.id);
         }
         let files = Arc::clone(self.snapshots.files());
-        let name = self.snapshots.name(id);
+        let name = snapshot::name(id);
         let backend = self
             .io
             .run(move || {
@@ -188,7 +188,7 @@ impl Transfers {
         let Incoming { id, len, mark, .. } = *incoming;
         let backend = Arc::clone(&incoming.backend);
         let files = Arc::clone(self.snapshots.files());
-        let name = self.snapshots.name(id);
+        let name = snapshot::name(id);
         self.io
             .run(move || {
                 complete(backend.as_ref(), len, mark)?;
@@ -217,7 +217,7 @@ impl Transfers {
     }
 
     fn remove(&self, id: SnapshotId) {
-        let name = self.snapshots.name(id);
+        let name = snapshot::name(id);
         if let Err(error) = self.snapshots.files().remove(&name) {
             tracing::warn!(file = name, %error, "an unfinished snapshot could not be removed");
         }

@@ -56,6 +56,17 @@ pub(crate) enum Request {
     Propose {
         command: Blob,
     },
+    /// "Up to which index is everything committed?"
+    ReadIndex,
+    /// "Which snapshot do you have, that includes at least this entry?"
+    SnapshotWanted {
+        at_least: u64,
+    },
+    /// "Give me the bytes of that snapshot from here on."
+    SnapshotRead {
+        id: SnapshotId,
+        offset: u64,
+    },
 }
 
 /// Entries to append, or none: a heartbeat.
@@ -114,6 +125,19 @@ pub(crate) enum Response {
     Failed {
         reason: String,
     },
+    /// Everything up to this index is committed, and nothing was acknowledged beyond it.
+    ReadIndex {
+        index: u64,
+    },
+    /// There is a snapshot of so many bytes.
+    SnapshotThere {
+        id: SnapshotId,
+        len: u64,
+    },
+    /// Bytes of a snapshot.
+    SnapshotBytes {
+        bytes: Blob,
+    },
 }
 
 /// What came of an [`Append`]. Append-only.
@@ -168,10 +192,12 @@ impl Request {
             Self::Append(_) | Self::Vote(_) | Self::PreVote(_) | Self::TransferLeader { .. } => {
                 RpcClass::Consensus
             }
-            Self::SnapshotOffer { .. } | Self::SnapshotPiece { .. } | Self::SnapshotInstall { .. } => {
-                RpcClass::Snapshot
-            }
-            Self::Propose { .. } => RpcClass::Forward,
+            Self::SnapshotOffer { .. }
+            | Self::SnapshotPiece { .. }
+            | Self::SnapshotInstall { .. }
+            | Self::SnapshotWanted { .. }
+            | Self::SnapshotRead { .. } => RpcClass::Snapshot,
+            Self::Propose { .. } | Self::ReadIndex => RpcClass::Forward,
         }
     }
 }

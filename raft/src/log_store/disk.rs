@@ -3,7 +3,9 @@
 //! | table | key → value |
 //! |---|---|
 //! | `entries-1` | index (u64) → sealed entry (`TXLE`) |
-//! | `log-1` | `"vote"` → sealed vote (`TXVO`); `"purged"` → sealed log id (`TXPU`) |
+//! | `log-1` | `"vote"` → sealed vote (`TXVO`); `"purged"` → sealed log id (`TXPU`); `"committed"` → sealed log id (`TXCO`) |
+//!
+//! What is known as committed is written along with other changes only, so it may be a little behind.
 
 use std::ops::Range;
 
@@ -18,8 +20,10 @@ const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries-1
 const LOG: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("log-1");
 const VOTE_KEY: &str = "vote";
 const PURGED_KEY: &str = "purged";
+const COMMITTED_KEY: &str = "committed";
 const VOTE_KIND: [u8; 4] = *b"TXVO";
 const PURGED_KIND: [u8; 4] = *b"TXPU";
+const COMMITTED_KIND: [u8; 4] = *b"TXCO";
 const SCHEMA: u16 = 1;
 
 /// A change of the log on disk.
@@ -31,6 +35,8 @@ pub(super) enum Write {
     Truncate(u64),
     /// Delete every entry up to this one.
     Purge(LogId),
+    /// Note that every entry up to this one is committed.
+    Committed(LogId),
 }
 
 /// What the disk says when the log is opened.
@@ -38,6 +44,7 @@ pub(super) enum Write {
 pub(super) struct Opened {
     pub(super) vote: Option<Vote>,
     pub(super) purged: Option<LogId>,
+    pub(super) committed: Option<LogId>,
     /// The index of the first entry, and the last entry.
     pub(super) entries: Option<(u64, LogId)>,
 }
@@ -67,6 +74,10 @@ pub(super) fn load(database: &DataBase) -> Result<Opened, ReplicaError> {
         let record =
             records::open::<LogIdRecord>(PURGED_KIND, SCHEMA, "the start of the log", bytes.value())?;
         opened.purged = Some(record.into());
+    }
+    if let Some(bytes) = log.get(COMMITTED_KEY).map_err(ReplicaError::storage(OPERATION))? {
+        let record = records::open::<LogIdRecord>(COMMITTED_KIND, SCHEMA, "the commit index", bytes.value())?;
+        opened.committed = Some(record.into());
     }
     let entries = read
         .open_table(ENTRIES)
@@ -110,6 +121,12 @@ fn apply(transaction: &WriteTransaction, write: &Write) -> Result<(), redb::Erro
             transaction
                 .open_table(LOG)?
                 .insert(PURGED_KEY, sealed.as_slice())?;
+        }
+        Write::Committed(upto) => {
+            let sealed = records::seal(COMMITTED_KIND, SCHEMA, &LogIdRecord::from(upto));
+            transaction
+                .open_table(LOG)?
+                .insert(COMMITTED_KEY, sealed.as_slice())?;
         }
         Write::Vote(vote) => {
             let sealed = records::seal(VOTE_KIND, SCHEMA, &VoteRecord::from(vote));

@@ -21,6 +21,8 @@ const ENTRY_OVERHEAD_BYTES: usize = 128;
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     pub(super) vote: Option<Vote>,
+    /// Up to where the log is known to be committed.
+    pub(super) committed: Option<LogId>,
     purged: Option<LogId>,
     /// Index of the first entry, if there is any.
     first: u64,

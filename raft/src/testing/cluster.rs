@@ -10,6 +10,7 @@ use tetryx_state::{Outcome, Reply};
 use super::disk::MemoryDisk;
 use super::hub::Hub;
 use super::{RuntimeClock, SeededEntropy, add_member, init_cluster, node};
+use crate::audit::AuditEvery;
 use crate::compaction::Compaction;
 use crate::error::ReplicaError;
 use crate::io::Io;
@@ -24,6 +25,7 @@ pub(crate) struct Cluster {
     pub(crate) clock: Arc<RuntimeClock>,
     pub(crate) profile: Profile,
     pub(crate) compaction: Compaction,
+    pub(crate) audit: AuditEvery,
     disks: BTreeMap<NodeId, MemoryDisk>,
     replicas: BTreeMap<NodeId, Arc<Replica>>,
     /// Starts so far: each one draws other random numbers.
@@ -37,6 +39,7 @@ impl Cluster {
             clock: Arc::new(RuntimeClock::new()),
             profile: Profile::Lan,
             compaction: Compaction::default(),
+            audit: AuditEvery::default(),
             disks: BTreeMap::new(),
             replicas: BTreeMap::new(),
             starts: seed << 8,
@@ -96,6 +99,7 @@ impl Cluster {
             io: Io::Inline,
             profile: self.profile,
             compaction: self.compaction,
+            audit: self.audit,
             clock: self.clock.clone(),
             entropy: Arc::new(SeededEntropy::new(self.starts)),
             transport: self.hub.transport(id),

@@ -27,6 +27,9 @@ pub(crate) enum Kind {
     SnapshotPiece,
     SnapshotInstall,
     Propose,
+    ReadIndex,
+    SnapshotWanted,
+    SnapshotRead,
 }
 
 impl Kind {
@@ -40,6 +43,9 @@ impl Kind {
             Request::SnapshotPiece { .. } => Self::SnapshotPiece,
             Request::SnapshotInstall { .. } => Self::SnapshotInstall,
             Request::Propose { .. } => Self::Propose,
+            Request::ReadIndex => Self::ReadIndex,
+            Request::SnapshotWanted { .. } => Self::SnapshotWanted,
+            Request::SnapshotRead { .. } => Self::SnapshotRead,
         }
     }
 }

@@ -7,6 +7,7 @@ use openraft::async_runtime::WatchReceiver;
 use tetryx_state::query;
 use tokio::runtime::Runtime;
 
+use crate::audit::AuditEvery;
 use crate::compaction::Compaction;
 use crate::data::DirectoryFiles;
 use crate::error::ReplicaError;
@@ -23,6 +24,7 @@ fn config(directory: &Path, seed: u64) -> ReplicaConfig {
         io: Io::Pool,
         profile: Profile::Lan,
         compaction: Compaction { keep: 5, every: 5 },
+        audit: AuditEvery::default(),
         clock: Arc::new(RuntimeClock::new()),
         entropy: Arc::new(SeededEntropy::new(seed)),
         transport: Arc::new(NoPeers),

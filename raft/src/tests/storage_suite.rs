@@ -6,6 +6,7 @@ use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 use tokio::sync::{mpsc, watch};
 
+use crate::audit::{Audit, AuditEvery};
 use crate::io::Io;
 use crate::log_store::LogStore;
 use crate::machine::{Failure, Machine};
@@ -26,11 +27,20 @@ impl StoreBuilder<TypeConfig, LogStore, Machine> for Builder {
         let log = LogStore::open(files.clone(), self.0, using.clone())
             .await
             .expect("an empty disk is in order");
-        let store = StateStore::open(files.as_ref(), Arc::new(LatestView::default()), progress, using)
-            .expect("an empty disk is in order");
+        let (audit, _) = Audit::new(AuditEvery::default());
+        let every = audit.every();
+        let store = StateStore::open(
+            files.as_ref(),
+            Arc::new(LatestView::default()),
+            audit,
+            progress,
+            using,
+        )
+        .expect("an empty disk is in order");
         let snapshots =
             Snapshots::open(files, Arc::new(SeededEntropy::new(1))).expect("an empty disk is in order");
         let machine = Machine {
+            audit: every,
             store: Arc::new(store),
             snapshots: Arc::new(snapshots),
             failure: Failure::default(),
