@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -57,6 +57,7 @@ pub struct ChunkServer {
     store: Arc<ChunkStore>,
     peers: Arc<Mutex<BTreeMap<NodeId, Arc<Semaphore>>>>,
     served: Arc<AtomicU32>,
+    sent: Arc<AtomicU64>,
 }
 
 /// An answer: its head, and the bytes that follow it.
@@ -75,7 +76,14 @@ impl ChunkServer {
             store,
             peers: Arc::default(),
             served: Arc::default(),
+            sent: Arc::default(),
         }
+    }
+
+    /// Bytes of frames sent to all peers so far.
+    #[must_use]
+    pub fn bytes_sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// Answers everything that is asked on one stream. What goes wrong ends the stream and is logged.
@@ -160,7 +168,10 @@ impl ChunkServer {
             }
             if let Some(reading) = ahead.pop_front() {
                 let read = reading.await.map_err(|_| ServeError::ShuttingDown)?;
-                write(send, read.map_err(ServeError::Store)?.pieces).await?;
+                let pieces = read.map_err(ServeError::Store)?.pieces;
+                let bytes: u64 = pieces.iter().map(|(_, frame)| frame.len() as u64).sum();
+                write(send, pieces).await?;
+                self.sent.fetch_add(bytes, Ordering::Relaxed);
             }
         }
         Ok(())

@@ -22,7 +22,7 @@ const WINDOW_MIN: u64 = 128 << 10;
 const WINDOW_MAX: u64 = 32 << 20;
 /// Rest after the first failure; doubles with every further one.
 const REST_FIRST: Duration = Duration::from_millis(250);
-const REST_MAX: Duration = Duration::from_secs(30);
+const REST_MAX: Duration = Duration::from_secs(4);
 /// A provider with work that delivers nothing for this long, or six round trips, has stalled.
 const STALL_MIN: Duration = Duration::from_secs(3);
 
@@ -172,9 +172,7 @@ impl Provider {
 
     /// Takes its silence for its rate, before it owes nothing any more and the silence means nothing.
     pub(super) fn slow_down(&mut self, now: Elapsed) {
-        if self.rate.is_some() {
-            self.rate = Some(self.rate(now));
-        }
+        self.rate = Some(self.rate(now));
     }
 
     /// It failed as a whole: it rests, longer each time.
