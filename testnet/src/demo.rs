@@ -1,109 +1,164 @@
-//! The first command of the README: the main job from end to end, on embedded defaults, in plain words.
+//! The first command of the README: three stations, of which one is lost, on embedded defaults, in plain words.
 
 use std::fs;
-use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::folders;
-use crate::station::Station;
-use crate::store::PrivateStore;
+use crate::cluster::{CACHE, Cluster, Shape, name};
+use crate::enclosure::Footing;
 use crate::talk::say;
-use crate::user::User;
 
-/// Starts a station, pushes a store path with its closure, substitutes it into a fresh store and compares.
+/// Starts three stations, pushes a closure at one, kills that, substitutes at another with a real Nix, and lets the
+/// first one return.
 ///
 /// # Errors
 /// When any of that does not work.
-pub fn run() -> Result<()> {
-    let folder = folders::temporary("demo-")?;
-    let store = Arc::new(PrivateStore::open(&folder.path().join("nix"))?);
-    let user = User::new(Arc::clone(&store))?;
-    let store_dir = store.store_dir();
-    let store_dir = store_dir.to_str().context("a store directory is UTF-8")?;
-
-    say("1. Starting a station in an empty folder, with no configuration.")?;
-    let station = Station::start()?;
-    say(&format!(
-        "   It made its keys, a cluster of one and a root token, and listens on {}.",
-        station.url()
-    ))?;
-    say("   tetryx-node printed:")?;
-    let printed = station
-        .printed()
-        .replace(station.root_token(), &shortened(station.root_token()));
-    for line in printed
-        .lines()
-        .filter(|line| line.contains("tetryx-cli login") || line.contains("Listening"))
-    {
-        say(&format!("      {}", line.trim()))?;
-    }
-
-    say("2. Logging in and making a cache.")?;
-    step(
-        &user,
-        &["login", "local", &station.url(), station.root_token()],
-        station.root_token(),
-    )?;
-    let mut create = vec!["cache", "create", "mission-alpha", "--public"];
-    if !store.is_default() {
-        say(&format!(
-            "   (Nix cannot have /nix/store to itself here, so the paths belong to {store_dir}.)"
-        ))?;
-        create.extend(["--store-dir", store_dir]);
-    }
-    step(&user, &create, station.root_token())?;
-    let info = station.http().get_json("/api/v1/caches/mission-alpha")?;
-    let text = |field: &str| {
-        info[field]
-            .as_str()
-            .map(str::to_owned)
-            .with_context(|| format!("no {field}"))
+pub fn run(footing: Footing) -> Result<()> {
+    let hosts = Shape {
+        hosts: 3,
+        ..Shape::new(1, footing, 0)
     };
-    let (key, url) = (text("public_key")?, text("substituter_endpoint")?);
-    say(&format!("   The cache signs with the public key {key}"))?;
+    say("1. Starting a station in an empty folder, with no configuration.")?;
+    let mut cluster = Cluster::found(hosts)?;
+    let secret = cluster.station(0).root_token().to_owned();
+    say(&format!(
+        "   {} made its keys, a cluster of one and a root token, and listens on {}.",
+        name(0),
+        cluster.station(0).url()
+    ))?;
 
-    say("3. Building a package with Nix, here and now, without a network.")?;
-    let built = store.build("tool")?;
+    say("2. Two more stations join it, each with a ticket that counts once.")?;
+    for number in [1, 2] {
+        say(&format!(
+            "   $ tetryx-cli node invite --voter        (at {})",
+            name(0)
+        ))?;
+        say(&format!(
+            "   $ tetryx-node join txjoin1…             (at {})",
+            name(number)
+        ))?;
+        cluster.join_next()?;
+        for line in cluster
+            .station(number)
+            .printed()
+            .lines()
+            .filter(|line| is_check(line))
+        {
+            say(&format!("      {}", line.trim()))?;
+        }
+    }
+    cluster.wait_for_members(3)?;
+    cluster.agree()?;
+    say("   They are one cluster now: whoever is asked gives the same answers.")?;
+
+    say("3. Making a cache, and building a package with Nix, here and now, without a network.")?;
+    cluster.make_cache()?;
+    if !cluster.store().is_default() {
+        say(&format!(
+            "   (Nix cannot have /nix/store to itself here, so the paths belong to {}.)",
+            cluster.store().store_dir().display()
+        ))?;
+    }
+    let key = cluster.cache_at(0)?.public_key;
+    let built = cluster.store().build("tool")?;
     let path = built.first().context("the build made nothing")?;
-    let closure = user.closure(path)?;
+    let operator = cluster.user()?;
+    let closure = operator.closure(path)?;
     say(&format!("   {path}"))?;
     say(&format!(
-        "   needs {} store paths, itself included.",
+        "   needs {} store paths, itself included; the cache signs with {key}",
         closure.len()
     ))?;
 
-    say("4. Pushing it, with everything it needs.")?;
-    step(&user, &["push", "mission-alpha", path], station.root_token())?;
+    say(&format!(
+        "4. Pushing it at {}, with everything it needs.",
+        name(0)
+    ))?;
+    say(&format!("   $ tetryx-cli push {}:{CACHE} {path}", name(0)))?;
+    let pushed = cluster.pusher().push(0, std::slice::from_ref(path))?;
+    for line in pushed
+        .finished
+        .stderr
+        .lines()
+        .rev()
+        .take(3)
+        .collect::<Vec<_>>()
+        .into_iter()
+        .rev()
+    {
+        say(&format!("      {}", line.replace(&secret, "…")))?;
+    }
+    let acknowledged = pushed.acknowledged.len();
+    pushed.finished.ok()?;
+    ensure!(
+        acknowledged == closure.len(),
+        "{acknowledged} of {} paths were acknowledged",
+        closure.len()
+    );
 
-    say(
-        "5. Substituting it with Nix into a store that was empty until now; Nix trusts that public key only.",
-    )?;
-    let fresh = &user.fresh_store("fresh")?;
-    let args = [
-        "--store",
-        fresh,
-        "-r",
-        path,
-        "--option",
-        "substituters",
-        &url,
-        "--option",
-        "trusted-public-keys",
-        &key,
-    ];
+    say(&format!(
+        "5. Killing {} (SIGKILL) the moment its answer is there: what was acknowledged is at two stations.",
+        name(0)
+    ))?;
+    cluster.station_mut(0).kill()?;
+
+    for station in [1, 2] {
+        say(&format!(
+            "{}. Substituting it at {} with Nix, into a store that was empty until now.",
+            5 + station,
+            name(station)
+        ))?;
+        substitute(&cluster, station, path, &closure, &key)?;
+    }
+
+    say(&format!("8. {} comes back.", name(0)))?;
+    cluster.station_mut(0).start_again()?;
+    cluster.station(0).wait_ready()?;
+    cluster.agree()?;
+    cluster.wait_until_copied()?;
+    let status = cluster.status(0)?;
+    let leader = (0..3).find(|station| cluster.node_id(*station).is_ok_and(|id| status["leader"] == id));
+    say(&format!(
+        "   All three agree again, at change {} of the log; {} leads, and every path has its three copies.",
+        status["applied_index"],
+        leader.map_or_else(|| "somebody".to_owned(), name)
+    ))?;
+    substitute(&cluster, 0, path, &closure, &key)?;
+    say("")?;
+    say("Done: a package pushed at one station outlived it, and Nix got it, verified, from every other.")
+}
+
+/// The numbered checks that a joining station prints.
+fn is_check(line: &str) -> bool {
+    let line = line.trim_start();
+    line.starts_with(|first: char| first.is_ascii_digit())
+        && line.get(1..2).is_some_and(|dot| dot == "." || dot == "/")
+}
+
+fn substitute(cluster: &Cluster, station: usize, path: &str, closure: &[String], key: &str) -> Result<()> {
+    let reader = cluster.user()?;
+    let url = cluster.cache_at(station)?.url;
+    let fresh = reader.fresh_store("fresh")?;
     say(&format!("   $ nix-store --store fresh -r {path} \\"))?;
     say(&format!(
         "       --option substituters {url} --option trusted-public-keys {key}"
     ))?;
-    let got = user.nix_store(args)?.ok()?;
-    ensure!(
-        got.contains(path.as_str()),
-        "nix-store did not substitute {path}: {got}"
-    );
-
-    say("6. Comparing: every path's hash, read back from the fresh store's disk.")?;
-    user.expect_same(fresh, &closure)?;
+    let got = reader
+        .nix_store([
+            "--store",
+            &fresh,
+            "-r",
+            path,
+            "--option",
+            "substituters",
+            &url,
+            "--option",
+            "trusted-public-keys",
+            key,
+        ])?
+        .ok()?;
+    ensure!(got.contains(path), "nix-store did not substitute {path}: {got}");
+    reader.expect_same(&fresh, closure)?;
     let tool = format!(
         "{fresh}/nix/store/{}/bin/tool",
         path.rsplit('/').next().unwrap_or_default()
@@ -114,35 +169,7 @@ pub fn run() -> Result<()> {
         "the tool is not what was built"
     );
     say(&format!(
-        "   All {} paths are the same, bit for bit.",
+        "   All {} paths are the same as here, bit for bit, read back from the disk.",
         closure.len()
-    ))?;
-    let status = station.root().get_json("/api/v1/status")?;
-    say(&format!(
-        "   The station keeps {} NARs, {} bytes, as {} chunks in {} bytes of packs.",
-        status["nars"], status["nar_bytes"], status["store"]["chunks"], status["store"]["pack_bytes"]
-    ))?;
-    say("")?;
-    say(
-        "Done: a station that needed no set-up took a real Nix closure and gave it back to a real Nix, verified.",
-    )
-}
-
-/// Runs `tetryx-cli`, showing what a person would type and read.
-fn step(user: &User, args: &[&str], secret: &str) -> Result<()> {
-    let short = shortened(secret);
-    let typed: Vec<_> = args
-        .iter()
-        .map(|arg| if *arg == secret { short.as_str() } else { arg })
-        .collect();
-    say(&format!("   $ tetryx-cli {}", typed.join(" ")))?;
-    let done = user.cli(args)?;
-    for line in done.stderr.lines().chain(done.stdout.lines()) {
-        say(&format!("      {line}"))?;
-    }
-    done.ok().map(|_| ())
-}
-
-fn shortened(secret: &str) -> String {
-    format!("{}…", secret.get(..12).unwrap_or_default())
+    ))
 }

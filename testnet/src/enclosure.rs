@@ -5,7 +5,7 @@
 //! these by itself; others need a kernel that lets them make user namespaces. Where neither is possible the inner
 //! program runs on the machine's own loopback interface, without link emulation, and says so.
 //!
-//! The outer program holds the inner one by a **lifeline**: a pipe to its standard input. When the outer one ends, by
+//! The outer program holds the inner one by a **lifeline**: a socket that is its standard input. When the outer one ends, by
 //! whatever signal, the line breaks, and the inner one ends too. Without namespaces it takes its process group along.
 //!
 //! # Invariants
@@ -16,9 +16,11 @@
 use std::env;
 use std::fs;
 use std::io::{self, Read as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -27,6 +29,7 @@ use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 use rustix::process::{Pid, Signal, getpgrp, kill_process_group};
 
+use crate::doorway;
 use crate::folders;
 use crate::namespace::Namespace;
 use crate::talk::say;
@@ -52,11 +55,12 @@ const LAST_WORDS: Duration = Duration::from_secs(20);
 /// What a program that was interrupted exits with, by the custom of shells.
 const INTERRUPTED: u8 = 130;
 
-/// Runs this program once more, inside, with these arguments; with `loopback` on that footing whatever can be had.
+/// Runs this program once more, inside, with these arguments; with `loopback` on that footing whatever can be had. In
+/// namespaces, so many ports of this machine are handed over first: see [`doorway`].
 ///
 /// # Errors
 /// When the inner program cannot be started.
-pub fn run(arguments: &[String], loopback: bool) -> Result<ExitCode> {
+pub fn run(arguments: &[String], loopback: bool, doors: usize) -> Result<ExitCode> {
     let footing = match probe() {
         _ if loopback => Footing::Loopback,
         Ok(()) => Footing::Namespaces,
@@ -69,14 +73,19 @@ pub fn run(arguments: &[String], loopback: bool) -> Result<ExitCode> {
     };
     remove_leftovers()?;
     let folder = folders::temporary(&format!("{RUN}{}-", std::process::id()))?;
+    let (lifeline, end) = UnixStream::pair().context("cannot make a lifeline")?;
+    if footing == Footing::Namespaces && doors > 0 {
+        doorway::hand_over(lifeline.as_fd(), &doorway::open(doors)?)?;
+    }
     let mut command = inner(footing)?;
     command
         .args(arguments)
         .env(folders::RUN_FOLDER, folder.path())
         .process_group(0)
-        .stdin(Stdio::piped());
-    let mut child = command.spawn().context("cannot start this program once more")?;
-    let lifeline = child.stdin.take();
+        .stdin(OwnedFd::from(end));
+    let child = command.spawn().context("cannot start this program once more")?;
+    // It holds the other end of the line, which must be held nowhere else.
+    drop(command);
     let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
 
     let (events, happened) = mpsc::channel();
@@ -125,7 +134,7 @@ enum Event {
 }
 
 /// Waits for the inner program's end, breaking the line when this one is asked to stop.
-fn attend(lifeline: Option<impl Sized>, happened: &mpsc::Receiver<Event>, group: Option<Pid>) -> u8 {
+fn attend(lifeline: UnixStream, happened: &mpsc::Receiver<Event>, group: Option<Pid>) -> u8 {
     if let Ok(Event::Ended(code)) = happened.recv() {
         return code;
     }

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum as _};
+use tetryx_testnet::emulator::Profile;
 use tetryx_testnet::enclosure::{self, Footing};
+use tetryx_testnet::up::{self, Wish};
 use tetryx_testnet::{bench, corpus, demo, rehearsal, scenario};
 
 /// Real processes, a real Nix: stations to try, the demo, the scenarios and the benchmarks of Tetryx.
@@ -24,6 +26,18 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Start stations to play with, and keep them until Ctrl-C
+    Up {
+        /// How many
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=50))]
+        nodes: u8,
+        /// What the links between them are like
+        #[arg(long, value_enum, default_value = "lan")]
+        profile: Profile,
+        /// What the links of one station are like, for example hawaii=geo
+        #[arg(long = "link", value_name = "STATION=PROFILE", value_parser = link)]
+        links: Vec<(String, Profile)>,
+    },
     /// Push at one of three stations, lose it, substitute at another with a real Nix, and say what happens
     Demo,
     /// Tell a story of what goes wrong, and check its claims; exits non-zero when one does not hold
@@ -74,32 +88,61 @@ fn main() -> Result<ExitCode> {
         (Command::Corpus { out }, _) => corpus::run(out)?,
         (Command::Bench { what, corpus, rounds }, _) => bench::run(what, corpus, rounds)?,
         (Command::Probe, _) => enclosure::rehearse()?,
-        (Command::Demo, None) => demo::run()?,
+        (Command::Demo, None) => return enclosure::run(&["demo".to_owned()], loopback, 0),
+        (Command::Up { nodes, .. }, None) => {
+            // As they were typed, for the inner program to read once more.
+            let arguments: Vec<_> = std::env::args().skip(1).collect();
+            return enclosure::run(&arguments, loopback, nodes.into());
+        }
         (Command::Scenario { name, .. }, _) if name == "list" => scenario::list()?,
         (Command::Scenario { name, seed }, None) => {
             scenario::find(&name)?;
             let seed = seed.unwrap_or_else(|| fastrand::u64(..)).to_string();
             let arguments = ["scenario".to_owned(), name, "--seed".to_owned(), seed];
-            return enclosure::run(&arguments, loopback);
+            return enclosure::run(&arguments, loopback, 0);
         }
         (Command::Rehearse { end }, None) => {
-            return enclosure::run(&["rehearse".to_owned(), end.name()?], loopback);
+            return enclosure::run(&["rehearse".to_owned(), end.name()?], loopback, 0);
         }
         (command, Some(footing)) => return within(command, footing),
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// Reads `STATION=PROFILE`.
+fn link(text: &str) -> Result<(String, Profile), String> {
+    let (station, profile) = text.split_once('=').ok_or("write it as STATION=PROFILE")?;
+    let profile = Profile::from_str(profile, true)?;
+    Ok((station.to_owned(), profile))
+}
+
 /// What the program does once it is inside.
 fn within(command: Command, footing: Footing) -> Result<ExitCode> {
+    if let Command::Up {
+        nodes,
+        profile,
+        links,
+    } = command
+    {
+        let stations = nodes.into();
+        up::run(
+            &Wish {
+                stations,
+                profile,
+                links,
+            },
+            footing,
+        )?;
+        return Ok(ExitCode::SUCCESS);
+    }
     enclosure::follow(footing);
     match command {
-        Command::Demo => demo::run()?,
+        Command::Demo => demo::run(footing)?,
         Command::Scenario { name, seed } => {
             scenario::run(&name, footing, seed.context("the outer program chose a seed")?)?;
         }
         Command::Rehearse { end } => rehearsal::run(end)?,
-        Command::Corpus { .. } | Command::Bench { .. } | Command::Probe => {}
+        Command::Corpus { .. } | Command::Bench { .. } | Command::Probe | Command::Up { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
 }

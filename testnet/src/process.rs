@@ -101,6 +101,16 @@ impl Running {
         Ok(())
     }
 
+    /// Tells it to end at once; to be waited for.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    pub fn end(&mut self) -> Result<()> {
+        self.child
+            .kill()
+            .with_context(|| format!("cannot end {}", self.name))
+    }
+
     /// Sends a signal.
     ///
     /// # Errors
@@ -144,6 +154,17 @@ impl Running {
             stdout,
             stderr,
         })
+    }
+
+    /// Nothing, if it has ended.
+    ///
+    /// # Errors
+    /// When it has not.
+    pub fn has_ended(&self) -> Result<()> {
+        match self.output.lock().open_streams {
+            0 => Ok(()),
+            _ => bail!("{} still runs", self.name),
+        }
     }
 
     /// What it has said on standard error so far, line by line.

@@ -3,11 +3,25 @@
 //! A scenario is told as given / when / then. It ends at the first claim that does not hold. One that needs emulated
 //! links says so where there are none, and counts as neither.
 
+mod asymmetric_cut;
+mod blackout;
+mod corrupted_segment;
+mod five_at_once;
+mod full_disk;
+mod geo;
+mod leader_killed;
 mod links;
+mod majority;
+mod minority;
+mod paused;
+mod removed;
+mod rolling_restart;
+mod wiped;
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::clock::Stopwatch;
+use crate::cluster::{Cluster, Ledger, Shape, name};
 use crate::enclosure::Footing;
 use crate::talk::say;
 
@@ -24,12 +38,109 @@ pub struct Scenario {
 }
 
 /// All there are.
-pub const SCENARIOS: &[Scenario] = &[Scenario {
-    name: "links",
-    about: "no stations: the emulated links delay, lose, limit and cut as they are told",
-    takes_links: true,
-    run: links::run,
-}];
+pub const SCENARIOS: &[Scenario] = &[
+    scenario(
+        "links",
+        "no stations: the emulated links delay, lose, limit and cut as they are told",
+        true,
+        links::run,
+    ),
+    scenario(
+        "leader-killed",
+        "the leader is killed (SIGKILL) under a stream of pushes, and comes back",
+        false,
+        leader_killed::run,
+    ),
+    scenario(
+        "minority",
+        "the leader is cut off from the two others, takes pushes for later, and comes back",
+        true,
+        minority::run,
+    ),
+    scenario(
+        "majority",
+        "no station reaches any other: all serve and take pushes for later; then the links heal",
+        true,
+        majority::run,
+    ),
+    scenario(
+        "paused",
+        "the leader stands still for 20 s (SIGSTOP), and goes on as if nothing had happened",
+        false,
+        paused::run,
+    ),
+    scenario(
+        "wiped",
+        "a station loses its disk, and joins again under a new key",
+        false,
+        wiped::run,
+    ),
+    scenario(
+        "full-disk",
+        "the disk of one station is full, and the others go on",
+        true,
+        full_disk::run,
+    ),
+    scenario(
+        "blackout",
+        "a station is away while 200 paths are pushed, and comes back",
+        true,
+        blackout::run,
+    ),
+    scenario(
+        "geo",
+        "two of five stations are behind geostationary links: 600 ms, 1 % loss, 10 Mbit/s",
+        true,
+        geo::run,
+    ),
+    scenario(
+        "asymmetric-cut",
+        "a station is heard and does not hear, then hears and is not heard",
+        true,
+        asymmetric_cut::run,
+    ),
+    scenario(
+        "rolling-restart",
+        "every station is restarted in turn, under a stream of pushes",
+        false,
+        rolling_restart::run,
+    ),
+    scenario(
+        "corrupted-segment",
+        "a pack segment of one station is damaged, and healed from the others",
+        false,
+        corrupted_segment::run,
+    ),
+    scenario(
+        "removed",
+        "a station that was removed keeps knocking",
+        false,
+        removed::run,
+    ),
+    scenario(
+        "five-at-once",
+        "four stations join a fifth at the same time",
+        false,
+        five_at_once::run,
+    ),
+];
+
+const fn scenario(
+    name: &'static str,
+    about: &'static str,
+    takes_links: bool,
+    run: fn(&Story) -> Result<()>,
+) -> Scenario {
+    Scenario {
+        name,
+        about,
+        takes_links,
+        run,
+    }
+}
+
+/// What stations are told in scenarios without slow links: to decide quickly, and to compare their states often.
+const QUICK: &str = "[p2p]\nmdns = false\n\n[raft]\nprofile = \"lan\"\naudit_every = 20\n";
 
 /// What a scenario is told with, and what it stands on.
 #[derive(Debug)]
@@ -67,6 +178,52 @@ impl Story {
         Ok(found)
     }
 
+    /// A cluster of stations on quick links, with a cache.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    fn cluster(&self, stations: usize) -> Result<Cluster> {
+        self.given(&format!("a cluster of {stations} stations"))?;
+        let cluster = Cluster::start(self.shape(stations))?;
+        cluster.make_cache()?;
+        Ok(cluster)
+    }
+
+    /// What such a cluster is made of.
+    fn shape(&self, stations: usize) -> Shape {
+        Shape {
+            config: Some(QUICK.to_owned()),
+            ..Shape::new(stations, self.footing, self.seed)
+        }
+    }
+
+    /// The claims that end every story: the running stations agree, and what was promised is kept.
+    ///
+    /// # Errors
+    /// When one does not hold.
+    fn ends_well(&self, cluster: &Cluster, ledger: &Ledger) -> Result<()> {
+        self.then(
+            "the stations come to agree: one leader, one list, equal hashes of the state",
+            || cluster.agree(),
+        )?;
+        self.kept(cluster, ledger, &cluster.running())
+    }
+
+    /// The claim that what was promised is kept at these stations.
+    ///
+    /// # Errors
+    /// When it does not hold.
+    fn kept(&self, cluster: &Cluster, ledger: &Ledger, stations: &[usize]) -> Result<()> {
+        self.then(
+            &format!(
+                "Nix gets all {} acknowledged paths from {}, bit for bit",
+                ledger.len(),
+                names(stations)
+            ),
+            || ledger.expect_kept(cluster, stations),
+        )
+    }
+
     /// Something worth knowing.
     ///
     /// # Errors
@@ -74,6 +231,21 @@ impl Story {
     pub fn note(&self, what: &str) -> Result<()> {
         say(&format!("        {what}"))
     }
+}
+
+/// Stations as people call them.
+fn names(stations: &[usize]) -> String {
+    let names: Vec<_> = stations.iter().map(|number| name(*number)).collect();
+    match names.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+        None => "nobody".to_owned(),
+    }
+}
+
+/// All but one.
+fn others(cluster: &Cluster, one: usize) -> Vec<usize> {
+    (0..cluster.len()).filter(|number| *number != one).collect()
 }
 
 /// Lists the scenarios.

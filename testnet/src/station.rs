@@ -1,7 +1,9 @@
-//! A station: the real `tetryx-node` on a port of the machine's choice, with a home of its own.
+//! A station: the real `tetryx-node` with a home of its own, on ports of the machine's choice or on a host of a [`Net`].
+//!
+//! [`Net`]: crate::net::Net
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -13,7 +15,9 @@ use crate::binaries;
 use crate::folders::{self, Temporary};
 use crate::http::Http;
 use crate::namespace::Namespace;
-use crate::process::{Finished, Running};
+use crate::net::Host;
+use crate::patience;
+use crate::process::{DEADLINE, Finished, Running};
 
 /// A station, running or stopped. Its home and data stay until it is dropped.
 #[derive(Debug)]
@@ -22,7 +26,11 @@ pub struct Station {
     data: PathBuf,
     namespace: Option<Arc<Namespace>>,
     running: Option<Running>,
+    identity: Vec<String>,
+    /// Where Nix and the tool reach it.
     address: SocketAddr,
+    /// Where other stations reach it: data and control, gossip.
+    peers: [SocketAddr; 2],
     root_token: String,
 }
 
@@ -35,6 +43,21 @@ pub struct Settings {
     pub namespace: Option<Arc<Namespace>>,
     /// Where its data goes; nothing: below its home.
     pub data_dir: Option<PathBuf>,
+    /// The host it runs on; nothing: this machine, on any free ports.
+    pub host: Option<Host>,
+    /// Its name, which is its zone too; nothing: what the daemon makes of that.
+    pub name: Option<String>,
+    /// How it becomes part of a cluster; nothing: it begins one.
+    pub joining: Option<Joining>,
+}
+
+/// What a station needs to become part of a cluster.
+#[derive(Clone, Debug)]
+pub struct Joining {
+    /// What a member has minted.
+    pub ticket: String,
+    /// The root token of the cluster.
+    pub root_token: String,
 }
 
 impl Station {
@@ -57,47 +80,96 @@ impl Station {
             fs::create_dir_all(&folder).context("cannot make a configuration folder")?;
             fs::write(folder.join("node.toml"), config).context("cannot write a configuration")?;
         }
+        let (desk, space, ports) = match &settings.host {
+            Some(host) if host.namespace.is_some() => (host.desk, host.space, [8080, 4480, 4481]),
+            _ => (Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST, [0; 3]),
+        };
         let mut station = Self {
             data: settings
                 .data_dir
                 .unwrap_or_else(|| home.path().join(".local/share/tetryx")),
             home,
-            namespace: settings.namespace,
+            namespace: settings
+                .host
+                .and_then(|host| host.namespace)
+                .or(settings.namespace),
             running: None,
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            identity: settings
+                .name
+                .map(|name| ["--name", &name, "--zone", &name].map(str::to_owned).into())
+                .unwrap_or_default(),
+            address: SocketAddr::new(IpAddr::V4(desk), ports[0]),
+            peers: [ports[1], ports[2]].map(|port| SocketAddr::new(IpAddr::V4(space), port)),
             root_token: String::new(),
         };
-        let running = station.run()?;
-        station.root_token = running.wait_for_line("how to log in", |line| {
-            let words = line.trim().strip_prefix("tetryx-cli login")?;
-            words.split_whitespace().last().map(str::to_owned)
-        })?;
-        station.running = Some(running);
+        match settings.joining {
+            None => {
+                let running = station.run(&["run"])?;
+                station.root_token = running.wait_for_line("how to log in", |line| {
+                    let words = line.trim().strip_prefix("tetryx-cli login")?;
+                    words.split_whitespace().last().map(str::to_owned)
+                })?;
+                station.running = Some(running);
+                station.expect_ready()?;
+            }
+            Some(Joining { ticket, root_token }) => {
+                station.root_token = root_token;
+                station.running = Some(station.run(&["join", &ticket])?);
+                station.wait_ready()?;
+            }
+        }
         Ok(station)
     }
 
-    /// Starts it again, on the same port.
+    /// Starts it again, on the same ports.
     ///
     /// # Errors
     /// When it does not come up.
     pub fn restart(&mut self) -> Result<()> {
+        self.start_again()?;
+        self.expect_ready()
+    }
+
+    /// Starts it again, on the same ports, and does not wait until it is of use.
+    ///
+    /// # Errors
+    /// When it does not listen.
+    pub fn start_again(&mut self) -> Result<()> {
         self.running = None;
-        self.running = Some(self.run()?);
+        self.running = Some(self.run(&["run"])?);
         Ok(())
     }
 
-    fn run(&mut self) -> Result<Running> {
-        let mut command = self.command()?;
-        command.arg("run").arg("--listen").arg(self.address.to_string());
-        let running = Running::start(command)?;
-        self.address = running.wait_for_line("where it listens", |line| {
-            line.strip_prefix("Listening on ")
-                .and_then(|address| address.trim().parse().ok())
-        })?;
+    /// Waits until it is of use.
+    ///
+    /// # Errors
+    /// When it takes too long.
+    pub fn wait_ready(&self) -> Result<()> {
+        patience::until("a station is ready", DEADLINE, || self.expect_ready())
+    }
+
+    fn expect_ready(&self) -> Result<()> {
         self.http()
             .get("/ready")?
             .ok()
-            .with_context(|| format!("not ready:\n{}", running.printed()))?;
+            .map(|_| ())
+            .with_context(|| format!("not ready:\n{}", self.printed()))
+    }
+
+    fn run(&mut self, what: &[&str]) -> Result<Running> {
+        let mut command = self.command()?;
+        command
+            .args(what)
+            .args(&self.identity)
+            .args(["--listen", &self.address.to_string()])
+            .args(["--p2p-listen", &self.peers[0].to_string()])
+            .args(["--gossip-listen", &self.peers[1].to_string()]);
+        let running = Running::start(command)?;
+        let address = |what: &'static str| {
+            running.wait_for_line(what, |line| line.strip_prefix(what)?.trim().parse().ok())
+        };
+        self.address = address("Listening on ")?;
+        self.peers = [address("Peers on ")?, address("Gossip on ")?];
         Ok(running)
     }
 
@@ -125,6 +197,7 @@ impl Station {
     pub fn run_second(&self) -> Result<Finished> {
         let mut command = self.command()?;
         command.args(["run", "--listen", "127.0.0.1:0"]);
+        command.args(["--p2p-listen", "127.0.0.1:0", "--gossip-listen", "127.0.0.1:0"]);
         Running::start(command)?.wait()
     }
 
@@ -177,6 +250,16 @@ impl Station {
     pub fn stop(&mut self) -> Result<()> {
         self.ask_to_stop()?;
         self.wait()?.ok().map(|_| ())
+    }
+
+    /// Whether it was started and not stopped or killed since.
+    pub fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// What it has said on standard error since it was started: its log.
+    pub fn log(&self) -> Vec<String> {
+        self.running.as_ref().map(Running::said).unwrap_or_default()
     }
 
     fn running(&self) -> Result<&Running> {
