@@ -5,6 +5,7 @@
 
 mod api;
 mod cache;
+mod chunk_wire;
 mod chunking;
 mod envelope;
 mod fixtures;
@@ -13,9 +14,13 @@ mod frame;
 mod grant;
 mod hash;
 mod manifest;
+mod messages;
 mod narinfo;
+mod placement;
+mod presence;
 mod signature;
 mod store_path;
+mod ticket;
 mod time;
 mod token;
 mod upload;
