@@ -11,15 +11,15 @@ use tetryx_protocol::id::TokenId;
 use tetryx_protocol::signature::KeyName;
 
 use crate::duration;
-use crate::reference::{CacheRef, PathRef, ServerName};
+use crate::reference::{CacheRef, NodeRef, PathRef, ServerName};
 
 /// Everything on the command line.
 #[derive(Debug, Parser)]
 #[command(
     name = "tetryx-cli",
     version,
-    about = "The Tetryx operator tool: push, pull, caches, tokens",
-    long_about = "The Tetryx operator tool: push, pull, caches, tokens.\n\n\
+    about = "The Tetryx operator tool: push, pull, caches, tokens, nodes",
+    long_about = "The Tetryx operator tool: push, pull, caches, tokens, nodes.\n\n\
         Data is printed on stdout, everything else on stderr. Exit codes: 0 done, 1 refused or nothing found, \
         2 wrong use or failure.",
     propagate_version = false,
@@ -65,8 +65,13 @@ pub(crate) enum Command {
     Token(TokenCommand),
     /// Create an access token (the same as 'token create')
     MakeToken(TokenCreate),
-    /// Show the state of the server
+    /// Invite, list, drain and remove the nodes of the cluster
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Show the state of the server and of its cluster
     Status,
+    /// Show what the server took while it was cut off from the cluster, and what became of it
+    Outbox,
 }
 
 #[derive(Debug, Args)]
@@ -251,6 +256,49 @@ pub(crate) enum TokenCommand {
         /// The id, as 'token list' shows it
         id: TokenId,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeCommand {
+    /// Print a ticket with which one new node can join the cluster: 'tetryx-node join TICKET'
+    Invite(NodeInvite),
+    /// List the nodes of the cluster
+    List {
+        /// List also the nodes that were removed
+        #[arg(long)]
+        all: bool,
+    },
+    /// Have a node hand over what it holds; remove it when nothing is left
+    Drain {
+        /// The node: its name, or the beginning of its id
+        #[arg(value_name = "NODE")]
+        node: NodeRef,
+        /// Wait until nothing is left to hand over
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Remove a node for ever; its key is refused from then on
+    Remove {
+        /// The node: its name, or the beginning of its id
+        #[arg(value_name = "NODE")]
+        node: NodeRef,
+        /// Do not ask to type the name again when the node was not drained
+        #[arg(long)]
+        no_confirm: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodeInvite {
+    /// The zone that the node is put in; copies are spread over zones [default: the one it is configured with]
+    #[arg(long, value_name = "ZONE")]
+    pub(crate) zone: Option<String>,
+    /// How long the ticket is good for, for example '1h' or '3 days'
+    #[arg(long, value_name = "PERIOD", default_value = "1h", value_parser = duration::parse)]
+    pub(crate) expires: Duration,
+    /// Let the node vote on changes when a voter is needed; without it, it only follows
+    #[arg(long)]
+    pub(crate) voter: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,4 +1,4 @@
-//! The Tetryx operator tool: push, pull, caches, tokens.
+//! The Tetryx operator tool: push, pull, caches, tokens, nodes.
 //!
 //! Arguments are parsed ([`args`]), resolved against the configuration ([`context`]), and handed to the module of the
 //! command, which talks to the server through [`api`] and prints through [`render`].
@@ -17,6 +17,8 @@ mod duration;
 mod files;
 mod login;
 mod nix;
+mod nodes;
+mod outbox;
 mod paths;
 mod pull;
 mod push;
@@ -78,7 +80,9 @@ fn run(context: &Context, command: Command) -> Result<bool> {
             Command::Path(command) => paths::run(context, command).await?,
             Command::Token(command) => tokens::run(context, command).await?,
             Command::MakeToken(args) => tokens::create(context, args).await?,
+            Command::Node(command) => return nodes::run(context, command).await,
             Command::Status => status::run(context).await?,
+            Command::Outbox => outbox::run(context).await?,
         }
         Ok(true)
     });

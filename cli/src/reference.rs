@@ -1,4 +1,4 @@
-//! Names as typed on the command line: servers, caches on servers, paths of a cache.
+//! Names as typed on the command line: servers, caches on servers, paths of a cache, nodes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use tetryx_protocol::ProtocolError;
 use tetryx_protocol::cache::CacheName;
+use tetryx_protocol::id::NodeId;
 use tetryx_protocol::store_path::{StorePath, StorePathHash};
 
 /// The name a server was given at login: letters, digits, `-` and `_`, at most 50.
@@ -107,6 +108,39 @@ impl FromStr for PathRef {
             hash,
             text: text.to_owned(),
         })
+    }
+}
+
+/// A node of the cluster: its name, or the beginning of its id in hex.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NodeRef(String);
+
+impl NodeRef {
+    /// What was typed.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the id begins so.
+    pub(crate) fn begins_id(&self, node: &NodeId) -> bool {
+        node.to_string().starts_with(&self.0.to_ascii_lowercase())
+    }
+}
+
+impl fmt::Display for NodeRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for NodeRef {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.trim().is_empty() {
+            return Err("a node has a name; 'tetryx-cli node list' shows them".to_owned());
+        }
+        Ok(Self(text.to_owned()))
     }
 }
 

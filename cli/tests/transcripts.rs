@@ -177,6 +177,11 @@ fn paths_and_tokens_are_listed() {
 }
 
 #[test]
+fn nodes_are_invited_listed_drained_and_removed() {
+    check("nodes");
+}
+
+#[test]
 fn use_edits_what_nix_reads_and_keeps_the_rest() {
     check("use");
 }

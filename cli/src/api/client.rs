@@ -15,12 +15,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tetryx_protocol::api::{
     ApiError, CacheInfo, CacheList, CommitUploadRequest, CommitUploadResponse, ConfigureCacheRequest,
-    CreateCacheRequest, CreateTokenRequest, CreateTokenResponse, MissingPathsRequest, MissingPathsResponse,
-    PathsPage, StartUploadResponse, StatusResponse, TokenList, UploadNarResponse,
+    CreateCacheRequest, CreateInviteRequest, CreateInviteResponse, CreateTokenRequest, CreateTokenResponse,
+    DrainMemberResponse, MemberList, MissingPathsRequest, MissingPathsResponse, OutboxReport, PathsPage,
+    RemoveMemberResponse, StartUploadResponse, StatusResponse, TokenList, UploadNarResponse,
 };
 use tetryx_protocol::cache::CacheName;
 use tetryx_protocol::hash::{ChunkHash, NarHash};
-use tetryx_protocol::id::{TokenId, UploadId};
+use tetryx_protocol::id::{NodeId, TokenId, UploadId};
 use tetryx_protocol::store_path::StorePathHash;
 use tetryx_protocol::upload::{MISSING_MAX, decode_hashes, encode_hashes};
 
@@ -234,6 +235,33 @@ impl Client {
     pub(crate) async fn revoke_token(&self, token: &TokenId) -> Result<()> {
         self.bare(Method::DELETE, &format!("/tokens/{token}"), Repeat::Harmless)
             .await
+    }
+
+    /// The members of the cluster; with `all` also those that were removed.
+    pub(crate) async fn members(&self, all: bool) -> Result<MemberList> {
+        self.get(if all { "/members?all=true" } else { "/members" }).await
+    }
+
+    pub(crate) async fn create_invite(&self, request: &CreateInviteRequest) -> Result<CreateInviteResponse> {
+        self.with_json(Method::POST, "/invites", request, Repeat::OnlyIfUnsent)
+            .await
+    }
+
+    /// Harmless to repeat: a node that hands over goes on, and the answer tells what is left.
+    pub(crate) async fn drain_member(&self, node: &NodeId) -> Result<DrainMemberResponse> {
+        let path = format!("/members/{node}/drain");
+        let send = || async { read_json(self.send(self.request(Method::POST, &path)).await?).await };
+        self.retried(Repeat::Harmless, send).await
+    }
+
+    pub(crate) async fn remove_member(&self, node: &NodeId) -> Result<RemoveMemberResponse> {
+        let path = format!("/members/{node}");
+        let send = || async { read_json(self.send(self.request(Method::DELETE, &path)).await?).await };
+        self.retried(Repeat::OnlyIfUnsent, send).await
+    }
+
+    pub(crate) async fn outbox(&self) -> Result<OutboxReport> {
+        self.get("/outbox").await
     }
 
     pub(crate) async fn start_upload(&self, cache: &CacheName) -> Result<StartUploadResponse> {

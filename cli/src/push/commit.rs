@@ -107,11 +107,12 @@ async fn commit_batch(session: &Session, plan: &Plan, batch: &[usize]) -> Result
         .cloned()
         .collect();
     let request = CommitUploadRequest { paths, upstream };
-    session
+    let committed = session
         .client
         .commit(&session.upload, &request)
         .await
         .map_err(PushError::Client)?;
+    session.progress.provisional(committed.provisional);
     Ok(())
 }
 

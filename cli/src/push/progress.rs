@@ -20,6 +20,8 @@ const RATE_FROM: u64 = 1 << 20;
 pub(crate) struct Summary {
     /// Paths that are new in the cache.
     pub(crate) pushed: Vec<String>,
+    /// How many of them only the server has until it reaches its cluster again.
+    pub(crate) provisional: u64,
     /// Paths that the cache had.
     pub(crate) already_cached: usize,
     /// Paths that an upstream cache has signed.
@@ -68,6 +70,7 @@ pub(crate) struct Progress {
 struct State {
     pushed: Vec<String>,
     failed: Vec<Failure>,
+    provisional: u64,
     nar_bytes: u64,
     deduplicated: u64,
 }
@@ -151,6 +154,12 @@ impl Progress {
         state.deduplicated += arrived.deduplicated;
     }
 
+    /// Counts paths that only the server has for now.
+    pub(crate) fn provisional(&self, paths: u64) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.provisional += paths;
+    }
+
     /// A path could not be pushed.
     pub(crate) fn failed(&self, failure: Failure) {
         self.note(&format!("❌ {}: {}", failure.path, failure.why));
@@ -167,6 +176,7 @@ impl Progress {
         let state = std::mem::take(&mut *self.state.lock().unwrap_or_else(PoisonError::into_inner));
         Summary {
             pushed: state.pushed,
+            provisional: state.provisional,
             already_cached,
             in_upstream,
             nar_bytes: state.nar_bytes,
@@ -183,6 +193,7 @@ impl Summary {
     pub(crate) fn and(mut self, mut later: Self) -> Self {
         self.pushed.append(&mut later.pushed);
         self.failed.append(&mut later.failed);
+        self.provisional += later.provisional;
         self.nar_bytes += later.nar_bytes;
         self.sent_bytes += later.sent_bytes;
         self.deduplicated_bytes += later.deduplicated_bytes;
@@ -254,6 +265,7 @@ mod tests {
     fn the_sum_tells_what_was_sent_of_what() {
         let summary = Summary {
             pushed: vec!["a".into()],
+            provisional: 0,
             already_cached: 0,
             in_upstream: 0,
             nar_bytes: 514 << 20,

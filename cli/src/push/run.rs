@@ -148,6 +148,16 @@ fn finish(context: &Context, summary: &Summary) -> Result<bool> {
     if !summary.pushed.is_empty() {
         context.render.talk(&summary.text());
     }
+    if summary.provisional > 0 {
+        let (paths, are) = match summary.provisional {
+            1 => ("1 path".to_owned(), "is"),
+            several => (render::count(several, "path"), "are"),
+        };
+        context.render.talk(&format!(
+            "⏳ {paths} {are} only on the server you pushed to: it is cut off from its cluster, serves what it took, and \
+             hands it over when it is back; 'tetryx-cli outbox' tells what became of it"
+        ));
+    }
     if context.render.is_json() {
         context.render.json(summary)?;
     }
