@@ -14,4 +14,7 @@ mod table;
 mod tls;
 mod transport;
 
+#[cfg(test)]
+mod tests;
+
 pub use endpoint::{Endpoint, LinkConfig};

@@ -46,22 +46,19 @@ pub(super) async fn dial(
         }
         let next = tokio::time::sleep(NEXT_ADDRESS_AFTER);
         tokio::pin!(next);
-        loop {
-            tokio::select! {
-                biased;
-                Some((target, outcome)) = attempts.next() => match outcome {
-                    Ok(connection) => return Ok(connection),
-                    Err(reason) => {
-                        waiting.retain(|other| *other != target);
-                        failures.push(format!("{target}: {reason}"));
-                        break;
-                    }
-                },
-                () = &mut next, if targets.len() > 0 => break,
-                () = &mut deadline => {
-                    failures.extend(waiting.iter().map(|target| format!("{target}: no answer")));
-                    return Err(unreachable(node, &failures));
+        tokio::select! {
+            biased;
+            Some((target, outcome)) = attempts.next() => match outcome {
+                Ok(connection) => return Ok(connection),
+                Err(reason) => {
+                    waiting.retain(|other| *other != target);
+                    failures.push(format!("{target}: {reason}"));
                 }
+            },
+            () = &mut next, if targets.len() > 0 => {}
+            () = &mut deadline => {
+                failures.extend(waiting.iter().map(|target| format!("{target}: no answer")));
+                break;
             }
         }
     }

@@ -163,6 +163,11 @@ impl Endpoint {
         self.inner.quinn.local_addr()
     }
 
+    /// How many connections there are, of all kinds and to all nodes.
+    pub fn connections(&self) -> usize {
+        self.inner.quinn.open_connections()
+    }
+
     /// Begins to answer.
     pub fn serve(&self, handler: Arc<dyn Handler>) {
         self.inner.handler.send_replace(Some(handler));
@@ -173,6 +178,24 @@ impl Endpoint {
         self.inner.quinn.close(Close::Shutdown.code(), b"shutting down");
         // Past the deadline the other sides find out by themselves.
         let _ = tokio::time::timeout(CLOSE_DEADLINE, self.inner.quinn.wait_idle()).await;
+    }
+}
+
+#[cfg(test)]
+impl Endpoint {
+    /// What a call to a node would use now.
+    pub(super) fn way(&self, peer: NodeId, lane: Lane) -> Option<Way> {
+        Some(
+            self.inner
+                .table
+                .way(peer, lane, || self.inner.begin_dial(peer, lane)),
+        )
+    }
+
+    /// Dials although there is a connection.
+    pub(super) async fn dial_anew(&self, peer: NodeId, lane: Lane) -> quinn::Connection {
+        let link = self.inner.begin_dial(peer, lane).await;
+        link.expect("the peer is there").connection.clone()
     }
 }
 

@@ -15,7 +15,7 @@ use super::close::Close;
 use crate::service::Lane;
 
 /// How long nothing must happen on a superseded connection before it is closed.
-const SUPERSEDED_IDLE: Duration = Duration::from_secs(5);
+const SUPERSEDED_IDLE: Duration = Duration::from_secs(2);
 
 /// A connection whose peer is known.
 #[derive(Debug)]

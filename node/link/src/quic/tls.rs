@@ -66,6 +66,12 @@ impl Identity {
         })
     }
 
+    /// The key as TLS shows it.
+    #[cfg(test)]
+    pub(super) fn certified_key(&self) -> Arc<CertifiedKey> {
+        self.key.clone()
+    }
+
     /// For listening: any key is let through the handshake, if its holder proves to have it.
     pub(super) fn server(&self) -> Result<QuicServerConfig, Error> {
         let mut config = rustls::ServerConfig::builder_with_provider(self.provider.clone())
@@ -80,6 +86,17 @@ impl Identity {
 
     /// For dialling: the other side must have the key of `expect`.
     pub(super) fn client(&self, expect: NodeId, lane: Lane) -> Result<QuicClientConfig, Error> {
+        let resolver = AlwaysResolvesClientRawPublicKeys::new(self.key.clone());
+        self.client_with(expect, lane, resolver)
+    }
+
+    /// As [`Identity::client`], showing a key of the caller's choice.
+    pub(super) fn client_with(
+        &self,
+        expect: NodeId,
+        lane: Lane,
+        resolver: AlwaysResolvesClientRawPublicKeys,
+    ) -> Result<QuicClientConfig, Error> {
         let verifier = ThisNode {
             provider: self.provider.clone(),
             expect,
@@ -88,7 +105,7 @@ impl Identity {
             .with_protocol_versions(&[&TLS13])?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(self.key.clone())));
+            .with_client_cert_resolver(Arc::new(resolver));
         config.alpn_protocols = vec![lane.alpn().to_vec()];
         config.resumption = Resumption::disabled();
         config.enable_sni = false;
@@ -190,7 +207,6 @@ struct ThisNode {
 }
 
 /// Somebody else is at the address.
-#[derive(Debug)]
 struct OtherNode {
     expected: NodeId,
     found: NodeId,
@@ -204,6 +220,13 @@ impl fmt::Display for OtherNode {
             self.found.fmt_short(),
             self.expected.fmt_short()
         )
+    }
+}
+
+/// rustls shows errors of others in this form.
+impl fmt::Debug for OtherNode {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
     }
 }
 

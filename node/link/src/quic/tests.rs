@@ -1,0 +1,7 @@
+//! Endpoints on real loopback sockets.
+
+mod connections;
+mod refusals;
+mod relay;
+mod station;
+mod streams;
