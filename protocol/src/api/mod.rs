@@ -71,6 +71,9 @@ pub struct StatusResponse {
     /// How many members there are, and how they are.
     #[serde(default)]
     pub members: MembersSummary,
+    /// What the nodes compared last to find out whether their states are the same.
+    #[serde(default)]
+    pub state_hash: Option<StateHashInfo>,
     /// How old the applied state may be, in seconds: the time since this node last heard of a leader with a
     /// majority. Absent when it never has.
     #[serde(default)]
@@ -90,6 +93,15 @@ pub struct StatusResponse {
     /// What is safe and how old the data is, in plain sentences.
     #[serde(default)]
     pub safety: Vec<String>,
+}
+
+/// The hash of a node's state after a log index: on every node the same, if nothing is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateHashInfo {
+    /// The log index.
+    pub index: u64,
+    /// The hash, in hexadecimal.
+    pub hash: String,
 }
 
 /// What is on a node's disk.

@@ -82,6 +82,10 @@ fn status() -> StatusResponse {
             reachable: 2,
             draining: 1,
         },
+        state_hash: Some(StateHashInfo {
+            index: 40,
+            hash: "05".repeat(32),
+        }),
         state_age_seconds: Some(2),
         read_level: ReadLevel::Bounded,
         under_replicated: UnderReplicated { nars: 1, bytes: 100 },
@@ -230,6 +234,7 @@ fn a_status_of_an_older_node_is_read() {
     let object = json.as_object_mut().unwrap();
     for key in [
         "members",
+        "state_hash",
         "state_age_seconds",
         "read_level",
         "under_replicated",
