@@ -1,23 +1,26 @@
 //! Garbage collection on this node: path → NAR → chunk.
 //!
 //! A path that is deleted takes its NAR record with it when it was the last to have that content; what no NAR record
-//! names any more is removed from the store here.
+//! names any more is removed from the store here. So are copies that this node owes to nobody, once every node that
+//! should hold them has said that it does.
 //!
 //! # Invariants
 //! - What is live is read from the state after the collection has begun, and everything a path of that state needs
-//!   stays. What is pinned by an upload stays as well; why that is enough is argued in `tetryx_store::collect`.
+//!   stays, unless it was proven surplus just before, and by that state still is ([`crate::replication`]). What is
+//!   pinned by an upload or a hold stays as well; why that is enough is argued in `tetryx_store::collect`.
 //! - The pin of an upload session outlives the process. It is released when its session ends, or, if the session is
 //!   gone with an earlier process, when nobody has used it for `uploads.session_ttl`.
 
 use std::iter;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tetryx_protocol::hash::{ManifestHash, NarHash};
-use tetryx_raft::Replica;
 use tetryx_state::query;
 use tetryx_store::{CollectReport, MarkError};
 use tokio::task::spawn_blocking;
 
+use crate::replication::{self, Keep, Surplus};
 use crate::{Node, NodeError, uploads};
 
 /// NAR records read from the state at once.
@@ -38,14 +41,20 @@ pub struct CollectSummary {
     pub segments_removed: u64,
 }
 
-/// Runs one collection to its end.
-pub(crate) async fn collect_once(node: &Node) -> Result<CollectSummary, NodeError> {
+/// Runs one collection to its end. Surplus copies go when nobody has read them here for `keep_surplus`.
+pub(crate) async fn collect_once(node: &Node, keep_surplus: Duration) -> Result<CollectSummary, NodeError> {
     let mut uploads_dropped = uploads::release_ended(node).await?;
+    replication::release_ended(node).await?;
+    let surplus = replication::find_surplus(node, keep_surplus).await?;
     let in_background = node.clone();
-    let (strays, report) = spawn_blocking(move || collect(&in_background)).await?;
+    let (strays, report) = spawn_blocking(move || collect(&in_background, surplus)).await?;
     let report = report?;
     uploads_dropped += strays;
-    if report.manifests_absent > 0 {
+    if report.manifests_removed + report.chunks_removed > 0 {
+        node.replication().forget_local();
+    }
+    // Among several nodes it is only natural that this one does not hold everything.
+    if report.manifests_absent > 0 && query::members(&node.replica().view()?)?.len() <= 1 {
         tracing::error!(
             manifests = report.manifests_absent,
             "manifests of published paths are not on this node; push those paths again"
@@ -75,35 +84,36 @@ pub(crate) async fn collect_once(node: &Node) -> Result<CollectSummary, NodeErro
 }
 
 /// Gives up the pins that earlier processes left, and collects. Blocks.
-fn collect(node: &Node) -> (u64, Result<CollectReport, tetryx_store::StoreError>) {
+fn collect(node: &Node, surplus: Surplus) -> (u64, Result<CollectReport, tetryx_store::StoreError>) {
     let store = node.store();
     let now = node.clock().utc();
     let ttl = node.config().uploads.session_ttl;
     let strays: Vec<_> = store
         .pins()
         .into_iter()
-        .filter(|pin| !uploads::owns_pin(node, &pin.id))
+        .filter(|pin| !uploads::owns_pin(node, &pin.id) && !replication::owns_pin(node, &pin.id))
         .filter(|pin| pin.touched.is_none_or(|touched| now.since(touched) >= ttl))
         .collect();
     for pin in &strays {
         store.unpin(&pin.id);
     }
-    let replica = node.replica().clone();
     (
         strays.len() as u64,
-        store.collect(move || live_manifests(&replica)),
+        store.collect(move || live_manifests(node, surplus)),
     )
 }
 
-/// The manifests of all NARs that some path has, read page by page from one view of the state.
+/// The manifests of all NARs that some path has and this node keeps, read page by page from one view of the state.
 fn live_manifests(
-    replica: &Replica,
+    node: &Node,
+    surplus: Surplus,
 ) -> Result<impl Iterator<Item = Result<ManifestHash, MarkError>> + use<>, MarkError> {
-    let view = replica.view()?;
+    let view = node.replica().view()?;
+    let keep = Keep::new(node, &view, surplus)?;
     let mut after: Option<NarHash> = None;
     let mut ended = false;
     let mut page = Vec::new().into_iter();
-    Ok(iter::from_fn(move || {
+    let next = move || {
         if page.len() == 0 && !ended {
             match query::live_manifests(&view, after.as_ref(), PAGE) {
                 Ok(rows) => {
@@ -117,6 +127,12 @@ fn live_manifests(
                 }
             }
         }
-        page.next().map(|(_, manifest)| Ok(manifest))
-    }))
+        let (nar, manifest) = page.next()?;
+        match keep.keeps(&view, &nar) {
+            Ok(true) => Some(Ok(Some(manifest))),
+            Ok(false) => Some(Ok(None)),
+            Err(error) => Some(Err(error.into())),
+        }
+    };
+    Ok(iter::from_fn(next).filter_map(Result::transpose))
 }

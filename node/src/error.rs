@@ -5,11 +5,17 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use tetryx_gossip::GossipError;
+use tetryx_link::LinkError;
+use tetryx_protocol::id::ClusterId;
+use tetryx_protocol::join::JoinRefusal;
+use tetryx_protocol::ticket::TicketError;
 use tetryx_state::{Refusal, StateError};
 use tetryx_store::StoreError;
 use thiserror::Error as ThisError;
 
 use crate::config::ConfigError;
+use crate::replication::NotEnoughCopies;
 
 /// A failure of the node: to start, to run, or to reach its own parts.
 #[derive(Debug, ThisError)]
@@ -60,6 +66,41 @@ pub enum NodeError {
     State(#[source] Box<dyn Error + Send + Sync>),
     #[error("this replica holds no cluster yet; start it with tetryx-node run")]
     NoCluster,
+    #[error("{path} cannot be used: {reason}; restore it from a backup", path = path.display())]
+    BadRoster { path: PathBuf, reason: String },
+    #[error("the ticket cannot be used")]
+    Ticket(#[source] TicketError),
+    #[error("the cluster refused this node")]
+    JoinRefused(#[source] JoinRefusal),
+    #[error("no member of the cluster could be asked ({tried}); check that UDP reaches them, and join again")]
+    NobodyToJoin { tried: String },
+    #[error(
+        "{path} belongs to cluster {cluster} already; start it with 'tetryx-node run', or join with an empty folder by --data-dir", path = path.display()
+    )]
+    AlreadyInCluster { path: PathBuf, cluster: ClusterId },
+    #[error(
+        "{path} holds the data of a node already; start it with 'tetryx-node run', or join with an empty folder by --data-dir", path = path.display()
+    )]
+    DataDirUsed { path: PathBuf },
+    #[error(
+        "joining cluster {cluster} was cut off; run 'tetryx-node join TICKET' again, with the same ticket"
+    )]
+    JoinUnfinished { cluster: ClusterId },
+    #[error(
+        "the replicated log is missing from {path}, where it was before: a node that forgot what it voted for must not come back; restore it, or join with an empty folder", path = path.display()
+    )]
+    LogLost { path: PathBuf },
+    #[error("the cluster that answered is not the one of the ticket: it signs tokens with another key")]
+    WrongCluster,
+    #[error("the links to other nodes cannot be opened")]
+    Link(#[from] LinkError),
+    #[error("gossip with other nodes cannot begin")]
+    Gossip(#[from] GossipError),
+    /// What is missing says it all.
+    #[error(transparent)]
+    NotEnoughCopies(#[from] NotEnoughCopies),
+    #[error("{why}")]
+    Busy { why: String },
     #[error("the chunk store failed")]
     Store(#[source] Box<StoreError>),
     #[error("the running node could not do it: {why}")]

@@ -15,7 +15,7 @@ use tetryx_protocol::token::TokenSigner;
 use tetryx_raft::Replica;
 use tetryx_raft::environment::Entropy;
 pub use tetryx_state::command::FEATURE_LEVEL;
-use tetryx_state::command::{InitCluster, Role, UpsertMember};
+use tetryx_state::command::InitCluster;
 use tetryx_state::{Refusal, query};
 
 use crate::secrets::{self, ClusterSecret, TOKEN_KEY};
@@ -75,31 +75,6 @@ pub async fn found_cluster(
     }
     replica.wait_applied(applied.index).await?;
     Ok(())
-}
-
-/// Tells the cluster this node's name and zone, unless it knows them.
-///
-/// # Errors
-/// When the name is taken by another member, or nobody can be asked.
-pub async fn introduce(node: &Node) -> Result<(), NodeError> {
-    let (name, zone) = (node.name(), node.config().zone.as_str());
-    let addresses: Vec<_> = node.config().http.public_url.iter().cloned().collect();
-    let members = query::members(&node.replica().view()?)?;
-    let known = members
-        .iter()
-        .find(|(id, _)| *id == node.node_id())
-        .map(|(_, member)| member);
-    if known.is_some_and(|known| known.name == name && known.zone == zone && known.addresses == addresses) {
-        return Ok(());
-    }
-    let member = UpsertMember {
-        node: node.node_id(),
-        name: name.to_owned(),
-        zone: zone.to_owned(),
-        addresses,
-        role: known.map_or(Role::Voter, |known| known.role),
-    };
-    node.propose(BY_NODE, member).await.map(|_| ())
 }
 
 /// A root token to show, unless one was shown. Call [`mark_shown`] when it has been.

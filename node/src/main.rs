@@ -6,9 +6,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use tetryx_node::config::{self, Config, LogFormat, Size, Zone};
+use tetryx_node::config::{self, Advertised, Config, LogFormat, P2p, Size, Zone};
 use tetryx_node::http::listener::Listener;
 use tetryx_node::http::router::router;
+use tetryx_node::membership::Check;
 use tetryx_node::places::{self, DataDir};
 use tetryx_node::{NodeError, control, first_start, open};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -30,6 +31,11 @@ struct Arguments {
 enum Command {
     /// Run the node (the default)
     Run,
+    /// Join an existing cluster, then run
+    Join {
+        /// What 'tetryx-cli node invite' printed
+        ticket: String,
+    },
     /// Collect garbage, whether the node runs or not
     Gc {
         /// One collection, then exit
@@ -52,6 +58,15 @@ struct Options {
     /// Where to listen for HTTP; port 0 takes any free port [default: [::]:8080]
     #[arg(long, global = true, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
+    /// Where other nodes reach this one (UDP); port 0 takes any free port [default: [::]:4480]
+    #[arg(long, global = true, value_name = "ADDR:PORT")]
+    p2p_listen: Option<SocketAddr>,
+    /// Where other nodes reach it for gossip (UDP) [default: [::]:4481]
+    #[arg(long, global = true, value_name = "ADDR:PORT")]
+    gossip_listen: Option<SocketAddr>,
+    /// What other nodes are told to dial; may be repeated [default: the addresses of this machine]
+    #[arg(long, global = true, value_name = "HOST[:PORT]")]
+    advertise: Vec<Advertised>,
     /// What people call this node [default: the host name]
     #[arg(long, global = true)]
     name: Option<String>,
@@ -67,7 +82,8 @@ struct Options {
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.command.unwrap_or(Command::Run) {
-        Command::Run => run(arguments.options).await,
+        Command::Run => run(arguments.options, None).await,
+        Command::Join { ticket } => run(arguments.options, Some(&ticket)).await,
         Command::Gc { once: _ } => collect(arguments.options).await,
         Command::CheckConfig => check_config(&arguments.options),
     };
@@ -80,8 +96,8 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Serves until SIGTERM or SIGINT.
-async fn run(options: Options) -> anyhow::Result<()> {
+/// Serves until SIGTERM or SIGINT, after joining a cluster if there is a ticket.
+async fn run(options: Options, ticket: Option<&str>) -> anyhow::Result<()> {
     // Before anything is made: a signal from here on is an orderly stop.
     let (mut signals, mut impatience) = (Signals::new()?, Signals::new()?);
     let mut setup = Setup::load(options)?;
@@ -89,7 +105,24 @@ async fn run(options: Options) -> anyhow::Result<()> {
     let listener = Listener::bind(setup.config.http.listen).await?;
     setup.config.http.listen = listener.address();
     let data_dir = setup.claim_data_dir()?;
-    let node = open::open(setup.config.clone(), &data_dir).await?;
+    let mut tell = |check: Check| {
+        // Whoever closed the output does not want to know.
+        let _ = say(&format!("{check}\n"));
+    };
+    let opened = async {
+        match ticket {
+            Some(ticket) => open::join(setup.config.clone(), &data_dir, ticket, &mut tell).await,
+            None => open::open(setup.config.clone(), &data_dir).await,
+        }
+    };
+    let node = tokio::select! {
+        node = opened => node?,
+        // A member that waits for the others to come may be told to stop waiting.
+        signal = signals.next() => {
+            tracing::info!(signal, "stopped before it served");
+            return Ok(());
+        }
+    };
 
     if let Some(token) = first_start::root_token(&node, data_dir.path()).await? {
         let welcome = first_start::Welcome {
@@ -101,7 +134,15 @@ async fn run(options: Options) -> anyhow::Result<()> {
         say(&format!("Tetryx {}\n\n{welcome}", env!("CARGO_PKG_VERSION")))?;
         first_start::mark_shown(data_dir.path())?;
     }
-    say(&format!("Listening on {}\n", listener.address()))?;
+    if ticket.is_some() {
+        let address = listener.address().to_string();
+        tell(Check::Serving { address });
+    }
+    let mut addresses = format!("Listening on {}\n", listener.address());
+    if let Some((links, gossip)) = node.peer_addresses() {
+        addresses.push_str(&format!("Peers on {links}\nGossip on {gossip}\n"));
+    }
+    say(&addresses)?;
     tracing::info!(
         address = %listener.address(), node = %node.node_id(), name = node.name(),
         version = env!("CARGO_PKG_VERSION"), data = %data_dir.path().display(), "serving"
@@ -136,7 +177,7 @@ async fn collect(options: Options) -> anyhow::Result<()> {
     start_logging(&setup.config)?;
     let summary = match setup.claim_data_dir() {
         Ok(data_dir) => {
-            let node = open::open(setup.config.clone(), &data_dir).await?;
+            let node = open::open_offline(setup.config.clone(), &data_dir).await?;
             let summary = node.collect_once().await?;
             node.shutdown().await?;
             summary
@@ -195,6 +236,16 @@ impl Setup {
         };
         if let Some(listen) = options.listen {
             config.http.listen = listen;
+            // Whoever takes any port for one takes any for the others: several nodes on one machine, as in tests.
+            if listen.port() == 0 && config.p2p == P2p::default() {
+                config.p2p.listen = listen;
+                config.p2p.gossip_listen = listen;
+            }
+        }
+        config.p2p.listen = options.p2p_listen.unwrap_or(config.p2p.listen);
+        config.p2p.gossip_listen = options.gossip_listen.unwrap_or(config.p2p.gossip_listen);
+        if !options.advertise.is_empty() {
+            config.p2p.advertise = options.advertise;
         }
         if let Some(zone) = options.zone {
             config.zone = zone;

@@ -6,11 +6,15 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::num::NonZeroU64;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
+use tetryx_gossip::Gossip;
+use tetryx_link::{Endpoint, Links};
 use tetryx_protocol::cache::CacheName;
 use tetryx_protocol::grant::Grants;
 use tetryx_protocol::id::{NodeId, TokenId};
@@ -23,18 +27,21 @@ use tetryx_state::command::RegisterToken;
 use tetryx_state::records::{CacheRecord, ClusterRecord};
 use tetryx_state::{Body, Outcome, query};
 use tetryx_store::ChunkStore;
+use tetryx_transfer::{Budgets, ChunkServer, Fetcher};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::Counts;
 use crate::collect::CollectSummary;
-use crate::config::Config;
+use crate::config::{Config, Zone};
 use crate::http::tokens::TokenDesk;
 use crate::metrics::Metrics;
+use crate::peers::{Advertisement, NodeRoster};
+use crate::replication::Replication;
 use crate::secrets::{ClusterSecret, NodeKey};
 use crate::substituter::Substituter;
 use crate::uploads::Uploads;
-use crate::{NodeError, collect, secrets};
+use crate::{NodeError, collect, membership, peers, presence, replication, secrets};
 
 /// What a node is made of. Production opens these from disk; a test or a simulation brings its own.
 #[derive(Debug)]
@@ -47,6 +54,16 @@ pub struct Parts {
     pub store: Arc<ChunkStore>,
     pub node_key: NodeKey,
     pub cluster_secret: ClusterSecret,
+    /// The ways to other nodes; [`peers::NoLinks`] for a node alone.
+    pub links: Arc<dyn Links>,
+    /// What the links go through, when it is this node's to close.
+    pub endpoint: Option<Endpoint>,
+    /// What is said among the members without promise.
+    pub gossip: Option<Gossip>,
+    /// Who the other nodes are. The links go by the same roster.
+    pub roster: Arc<NodeRoster>,
+    /// Where this node tells others it is.
+    pub advertised: Advertisement,
 }
 
 /// A running node. Cheap to clone; every request handler holds one.
@@ -66,8 +83,17 @@ struct Inner {
     counts: Mutex<Option<(u64, Counts)>>,
     substituter: Substituter,
     uploads: Uploads,
+    chunk_server: ChunkServer,
+    fetcher: Fetcher,
+    replication: Replication,
     tasks: TaskTracker,
     stopping: CancellationToken,
+}
+
+/// A node that may have been dropped. What the node's own links hold, so that they do not keep it alive.
+#[derive(Clone)]
+pub(crate) struct WeakNode {
+    inner: Weak<Inner>,
 }
 
 /// Unsealed signing keys kept in memory.
@@ -83,9 +109,8 @@ impl Node {
     pub fn assemble(parts: Parts) -> Result<Self, NodeError> {
         let cluster = query::cluster(&parts.replica.view()?)?.ok_or(NodeError::NoCluster)?;
         let tokens = TokenDesk::open(&cluster, &parts.cluster_secret)?;
-        let host_name = || rustix::system::uname().nodename().to_string_lossy().into_owned();
         let inner = Inner {
-            name: parts.config.name.clone().unwrap_or_else(host_name),
+            name: parts.config.name_or_host(),
             started: parts.clock.elapsed(),
             cluster,
             tokens,
@@ -94,13 +119,25 @@ impl Node {
             counts: Mutex::default(),
             substituter: Substituter::new(&parts.config),
             uploads: Uploads::new(&parts.config),
+            chunk_server: ChunkServer::new(Arc::clone(&parts.store)),
+            fetcher: fetcher(&parts),
+            replication: Replication::new(parts.clock.elapsed()),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             parts,
         };
-        Ok(Self {
+        let node = Self {
             inner: Arc::new(inner),
-        })
+        };
+        peers::take_over(&node)?;
+        Ok(node)
+    }
+
+    /// A handle that does not keep the node alive.
+    pub(crate) fn downgrade(&self) -> WeakNode {
+        WeakNode {
+            inner: Arc::downgrade(&self.inner),
+        }
     }
 
     /// The node's configuration, as started with.
@@ -155,6 +192,64 @@ impl Node {
         &self.inner.parts.store
     }
 
+    /// The ways to other nodes.
+    pub fn links(&self) -> &Arc<dyn Links> {
+        &self.inner.parts.links
+    }
+
+    /// Who the members are, as far as this node knows.
+    pub fn roster(&self) -> &Arc<NodeRoster> {
+        &self.inner.parts.roster
+    }
+
+    /// What is said among the members without promise; nothing for a node alone.
+    pub fn gossip(&self) -> Option<&Gossip> {
+        self.inner.parts.gossip.as_ref()
+    }
+
+    /// Brings chunks from other nodes into the store.
+    pub fn fetcher(&self) -> &Fetcher {
+        &self.inner.fetcher
+    }
+
+    /// What keeps every NAR on as many nodes as it should be.
+    pub fn replication(&self) -> &Replication {
+        &self.inner.replication
+    }
+
+    /// Hands chunks of the store to other nodes.
+    pub(crate) fn chunk_server(&self) -> &ChunkServer {
+        &self.inner.chunk_server
+    }
+
+    /// Bytes of chunks that other nodes have taken from this one since it started.
+    pub fn chunk_bytes_sent(&self) -> u64 {
+        self.inner.chunk_server.bytes_sent()
+    }
+
+    /// Where other nodes reach this one: data and control, then gossip. Nothing for a node alone.
+    pub fn peer_addresses(&self) -> Option<(SocketAddr, SocketAddr)> {
+        let parts = &self.inner.parts;
+        let links = parts.endpoint.as_ref()?.local_addr().ok()?;
+        Some((links, parts.gossip.as_ref()?.listen_addr()))
+    }
+
+    /// Where this node tells others it is.
+    pub(crate) fn advertised(&self) -> &Advertisement {
+        &self.inner.parts.advertised
+    }
+
+    /// The failure zone this node is in: the configured one, or the one it was invited into.
+    pub fn zone(&self) -> String {
+        let configured = &self.config().zone;
+        let invited = || Some(self.roster().member(self.node_id())?.zone);
+        if *configured == Zone::default() {
+            invited().unwrap_or_else(|| configured.as_str().to_owned())
+        } else {
+            configured.as_str().to_owned()
+        }
+    }
+
     /// Who this cluster is.
     pub(crate) fn cluster(&self) -> &ClusterRecord {
         &self.inner.cluster
@@ -201,6 +296,19 @@ impl Node {
         keys.insert(record.sealed_secret_key.clone(), Arc::clone(&key));
         Ok(key)
     }
+}
+
+/// What fetches for a node made of these parts.
+fn fetcher(parts: &Parts) -> Fetcher {
+    let rate = parts.config.replication.background_rate;
+    let budget = Budgets::per_peer(rate.and_then(|rate| NonZeroU64::new(rate.bytes_per_second())));
+    let clock = Arc::clone(&parts.clock);
+    Fetcher::new(
+        Arc::clone(&parts.links),
+        Arc::clone(&parts.store),
+        budget,
+        Arc::new(move || clock.elapsed()),
+    )
 }
 
 /// What the node does.
@@ -252,8 +360,15 @@ impl Node {
         Ok((self.tokens().sign(&claims), claims))
     }
 
-    /// Starts the work in the background: collections.
+    /// Starts the work in the background: the roster, the members of consensus, collections.
     pub fn start_tasks(&self) {
+        self.spawn(peers::follow_state(self.clone()));
+        self.spawn(peers::keep_current(self.clone()));
+        self.spawn(membership::keep_introduced(self.clone()));
+        self.spawn(membership::watch_own_state(self.clone()));
+        self.spawn(membership::supervise(self.clone()));
+        self.spawn(presence::announce(self.clone()));
+        self.spawn(replication::run(self.clone()));
         let interval = self.config().gc.interval;
         if interval.is_zero() {
             return;
@@ -262,7 +377,7 @@ impl Node {
         self.spawn(async move {
             loop {
                 tokio::time::sleep(interval).await;
-                if let Err(error) = collect::collect_once(&node).await {
+                if let Err(error) = node.collect_once().await {
                     tracing::error!(error = error.chain(), "a garbage collection failed");
                 }
             }
@@ -274,7 +389,7 @@ impl Node {
     /// # Errors
     /// When log or store fail; what was collected until then stays collected.
     pub async fn collect_once(&self) -> Result<CollectSummary, NodeError> {
-        collect::collect_once(self).await
+        collect::collect_once(self, self.config().replication.keep_surplus).await
     }
 
     /// Runs a task until it ends or the node stops, whichever is first.
@@ -285,7 +400,7 @@ impl Node {
         });
     }
 
-    /// Ends the background work and closes log and store. The sockets must be closed before.
+    /// Ends the background work, tells the other nodes, and closes log and store. HTTP must be closed before.
     ///
     /// # Errors
     /// When the store cannot make its last writes durable.
@@ -293,10 +408,29 @@ impl Node {
         self.inner.stopping.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
+        if let Some(gossip) = self.gossip() {
+            gossip.shutdown().await;
+        }
+        if let Some(endpoint) = &self.inner.parts.endpoint {
+            endpoint.close().await;
+        }
         let store = Arc::clone(self.store());
         tokio::task::spawn_blocking(move || store.close()).await??;
         self.replica().shutdown().await;
         Ok(())
+    }
+}
+
+impl WeakNode {
+    /// The node, unless it was dropped.
+    pub(crate) fn upgrade(&self) -> Option<Node> {
+        self.inner.upgrade().map(|inner| Node { inner })
+    }
+}
+
+impl fmt::Debug for WeakNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakNode").finish_non_exhaustive()
     }
 }
 

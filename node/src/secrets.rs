@@ -10,12 +10,14 @@
 
 use std::fmt;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use ed25519_dalek::SigningKey;
 use tetryx_protocol::cache::CacheName;
 use tetryx_protocol::id::NodeId;
+use tetryx_protocol::secret::Secret32;
 use tetryx_protocol::signature::{KeyName, NixSecretKey};
 use tetryx_raft::environment::Entropy;
 use tetryx_state::records::CacheRecord;
@@ -55,6 +57,16 @@ impl NodeKey {
     pub fn node_id(&self) -> NodeId {
         NodeId::from_bytes(self.0.verifying_key().to_bytes())
     }
+
+    /// The seed that the key is made of.
+    pub(crate) fn seed(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0.to_bytes())
+    }
+
+    /// The key itself, for those who prove this identity to other nodes.
+    pub(crate) fn signing_key(&self) -> SigningKey {
+        self.0.clone()
+    }
 }
 
 impl fmt::Debug for NodeKey {
@@ -65,14 +77,40 @@ impl fmt::Debug for NodeKey {
 
 /// The secret that all nodes of a cluster share.
 pub struct ClusterSecret {
+    secret: Secret32,
     sealing_key: Zeroizing<[u8; 32]>,
 }
 
 impl ClusterSecret {
     pub fn from_bytes(secret: &[u8; 32]) -> Self {
         Self {
+            secret: Secret32::from_bytes(*secret),
             sealing_key: Zeroizing::new(blake3::derive_key(SEALING_CONTEXT, secret)),
         }
+    }
+
+    /// The secret in the data directory, if there is one.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is damaged, or can be read by others.
+    pub(crate) fn load(data_dir: &DataDir) -> Result<Option<Self>, NodeError> {
+        let secret = load(&data_dir.path().join(CLUSTER_SECRET_FILE), CLUSTER_SECRET_LABEL)?;
+        Ok(secret.map(|secret| Self::from_bytes(&secret)))
+    }
+
+    /// Keeps the secret that a member of the cluster has sent.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(crate) fn keep(data_dir: &DataDir, secret: &Secret32) -> Result<Self, NodeError> {
+        let path = data_dir.path().join(CLUSTER_SECRET_FILE);
+        write_secret(&path, CLUSTER_SECRET_LABEL, secret.as_bytes())?;
+        Ok(Self::from_bytes(secret.as_bytes()))
+    }
+
+    /// The secret as a new member is sent it.
+    pub(crate) fn to_shared(&self) -> Secret32 {
+        self.secret.clone()
     }
 
     /// The secret in the data directory, made first if there is none.
@@ -187,21 +225,8 @@ fn load_or_create(
     entropy: &dyn Entropy,
 ) -> Result<Zeroizing<[u8; 32]>, NodeError> {
     let path = &data_dir.path().join(file);
-    if let Some(contents) = files::read_if_present(path)? {
-        let contents = Zeroizing::new(contents);
-        let mode = std::fs::metadata(path)
-            .map_err(|source| NodeError::file("reading the permissions of", path, source))?
-            .permissions()
-            .mode();
-        if mode & 0o077 != 0 {
-            return Err(NodeError::SecretExposed {
-                path: path.to_owned(),
-            });
-        }
-        return parse_secret(&contents, label).ok_or_else(|| NodeError::BadSecretFile {
-            path: path.to_owned(),
-            label,
-        });
+    if let Some(secret) = load(path, label)? {
+        return Ok(secret);
     }
     if data_dir.raft().exists() {
         return Err(NodeError::SecretLost {
@@ -209,10 +234,36 @@ fn load_or_create(
         });
     }
     let bytes = fresh_seed(entropy);
-    let hex = Zeroizing::new(data_encoding::HEXLOWER.encode(&*bytes));
-    let line = Zeroizing::new(format!("{label} {}\n", *hex));
-    files::write_whole(path, line.as_bytes(), 0o600)?;
+    write_secret(path, label, &bytes)?;
     Ok(bytes)
+}
+
+/// The secret in the file, if there is one.
+fn load(path: &Path, label: &'static str) -> Result<Option<Zeroizing<[u8; 32]>>, NodeError> {
+    let Some(contents) = files::read_if_present(path)? else {
+        return Ok(None);
+    };
+    let contents = Zeroizing::new(contents);
+    let mode = std::fs::metadata(path)
+        .map_err(|source| NodeError::file("reading the permissions of", path, source))?
+        .permissions()
+        .mode();
+    if mode & 0o077 != 0 {
+        return Err(NodeError::SecretExposed {
+            path: path.to_owned(),
+        });
+    }
+    let secret = parse_secret(&contents, label).ok_or_else(|| NodeError::BadSecretFile {
+        path: path.to_owned(),
+        label,
+    })?;
+    Ok(Some(secret))
+}
+
+fn write_secret(path: &Path, label: &str, secret: &[u8; 32]) -> Result<(), NodeError> {
+    let hex = Zeroizing::new(data_encoding::HEXLOWER.encode(secret));
+    let line = Zeroizing::new(format!("{label} {}\n", *hex));
+    files::write_whole(path, line.as_bytes(), 0o600)
 }
 
 fn parse_secret(contents: &[u8], label: &str) -> Option<Zeroizing<[u8; 32]>> {

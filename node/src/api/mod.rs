@@ -1,8 +1,9 @@
-//! The JSON API that is not about uploads: caches, paths, tokens, status; and what monitors ask.
+//! The JSON API that is not about uploads: caches, paths, tokens, members, status; and what monitors ask.
 //!
 //! An answer to a change carries the header `tetryx-index`: the log index at which it was applied.
 
 mod caches;
+mod members;
 mod metrics;
 mod paths;
 mod status;
@@ -39,6 +40,14 @@ pub(crate) fn routes() -> Router<Node> {
             "/api/v1/caches/{cache}/paths/{hash}/pin",
             put(paths::pin).delete(paths::unpin),
         )
+        .route("/api/v1/members", get(members::list))
+        .route("/api/v1/members/{node}", delete(members::remove))
+        .route("/api/v1/members/{node}/drain", post(members::drain))
+        .route(
+            "/api/v1/invites",
+            get(members::list_invites).post(members::invite),
+        )
+        .route("/api/v1/invites/{invite}", delete(members::revoke_invite))
         .route("/api/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/api/v1/tokens/{token}", delete(tokens::revoke))
 }

@@ -2,7 +2,8 @@
 
 use axum::extract::State;
 use tetryx_protocol::api::{
-    ErrorName, MembersSummary, OutboxCounts, ReadLevel, StatusResponse, StoreStatus, UnderReplicated,
+    ErrorName, MembersSummary, OutboxCounts, ReadLevel, StateHashInfo, StatusResponse, StoreStatus,
+    UnderReplicated,
 };
 use tetryx_raft::StateView;
 use tetryx_state::{Table, query};
@@ -54,7 +55,7 @@ pub(super) async fn status(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         node: node.node_id(),
         node_name: node.name().to_owned(),
-        zone: node.config().zone.as_str().to_owned(),
+        zone: node.zone(),
         cluster: node.cluster().id,
         leader: replica.leader,
         term: replica.term,
@@ -69,6 +70,10 @@ pub(super) async fn status(
         nar_bytes: counts.nar_bytes,
         store: store_status(&node).await?,
         members: MembersSummary::default(),
+        state_hash: replica.audit.map(|audited| StateHashInfo {
+            index: audited.index,
+            hash: audited.hash.to_string(),
+        }),
         state_age_seconds: None,
         read_level: ReadLevel::default(),
         under_replicated: UnderReplicated::default(),

@@ -236,6 +236,12 @@ pub(super) const KEYS: &[Key] = &[
         "How long a node may be away before what it holds is copied elsewhere.",
     ),
     key(
+        "replication",
+        "keep_surplus",
+        Default("\"1d\""),
+        "How long a copy that this node need not hold is kept after it was last read here. It goes earlier when the\nstore is nearly full, and never before every node that should hold it has said that it does.",
+    ),
+    key(
         "raft",
         "profile",
         Default("\"auto\""),

@@ -45,6 +45,14 @@ pub struct Config {
     pub log: Log,
 }
 
+impl Config {
+    /// What people call this node.
+    pub fn name_or_host(&self) -> String {
+        let host_name = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+        self.name.clone().unwrap_or_else(host_name)
+    }
+}
+
 /// A zone name: 1 to 50 letters, digits, `-`, `_` or `.`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -68,6 +68,9 @@ pub struct Replication {
     /// How long a holder may be away before its copies are made elsewhere.
     #[serde(with = "humantime_serde")]
     pub repair_after: Duration,
+    /// How long a copy that this node need not hold is kept after it was last read here.
+    #[serde(with = "humantime_serde")]
+    pub keep_surplus: Duration,
 }
 
 impl Default for P2p {
@@ -93,6 +96,7 @@ impl Default for Replication {
             background_rate: None,
             hold_ttl: Duration::from_secs(10 * 60),
             repair_after: Duration::from_secs(10 * 60),
+            keep_surplus: Duration::from_secs(24 * 60 * 60),
         }
     }
 }

@@ -118,6 +118,8 @@ impl From<NodeError> for HttpError {
             NodeError::Refused(refusal) => refusal.into(),
             NodeError::Propose(error) => error.into(),
             NodeError::Store(error) => (*error).into(),
+            NodeError::NotEnoughCopies(error) => Self::new(ErrorName::NotEnoughCopies, error.to_string()),
+            NodeError::Busy { why } => Self::new(ErrorName::NotReady, why),
             error => Self::internal(&error),
         }
     }

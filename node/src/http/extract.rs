@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use tetryx_protocol::api::ErrorName;
 use tetryx_protocol::cache::CacheName;
 use tetryx_protocol::hash::NarHash;
-use tetryx_protocol::id::{TokenId, UploadId};
+use tetryx_protocol::id::{InviteId, NodeId, TokenId, UploadId};
 use tetryx_protocol::store_path::StorePathHash;
 
 use crate::http::error::HttpError;
@@ -55,6 +55,18 @@ impl Segment for TokenId {
     const PARAMETER: &'static str = "token";
     const MALFORMED: ErrorName = ErrorName::BadRequest;
     const WHAT: &'static str = "token id";
+}
+
+impl Segment for NodeId {
+    const PARAMETER: &'static str = "node";
+    const MALFORMED: ErrorName = ErrorName::BadRequest;
+    const WHAT: &'static str = "node id";
+}
+
+impl Segment for InviteId {
+    const PARAMETER: &'static str = "invite";
+    const MALFORMED: ErrorName = ErrorName::BadRequest;
+    const WHAT: &'static str = "invite id";
 }
 
 /// The route's parameter of this type. A malformed one is refused with 400.

@@ -4,6 +4,7 @@
 //! - It yields exactly as many bytes as it promised, or breaks off with an error: the connection is then aborted
 //!   and the client sees truncation, never wrong bytes.
 //! - It holds at most two batches, about twice [`BATCH_BYTES`].
+//! - A chunk that turns out to be corrupt or gone is fetched from another node before the stream is given up.
 //!
 //! # Non-goals
 //! - Compressing, decompressing or hashing: the store checks each record as it reads it.
@@ -20,10 +21,14 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use prometheus_client::metrics::counter::Counter;
 use tetryx_protocol::hash::{ChunkHash, NarHash};
-use tetryx_store::{ChunkStore, Hold, StoreError};
+use tetryx_state::records::NarRecord;
+use tetryx_store::{Hold, StoreError};
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
 use super::layout::Layout;
+use super::pull::{PullError, Reader};
+use crate::Node;
+use crate::error::chain;
 
 /// Bytes read from the store at once.
 const BATCH_BYTES: u64 = 1 << 20;
@@ -36,7 +41,7 @@ pub(super) enum ReadError {
     Store { nar: NarHash, source: Box<StoreError> },
     /// The store delivered something else than it had announced.
     #[error(
-        "the frame of chunk {chunk} of the NAR {nar} has {found} bytes, the layout says {expected}; run a scrub"
+        "the frame of chunk {chunk} of the NAR {nar} has {found} bytes, the layout says {expected}; ask again"
     )]
     Length {
         nar: NarHash,
@@ -44,6 +49,9 @@ pub(super) enum ReadError {
         found: u64,
         expected: u64,
     },
+    /// Frames are not here and did not come from elsewhere.
+    #[error(transparent)]
+    Pull(PullError),
     /// The reading task was cancelled or panicked.
     #[error("reading the NAR {nar} was cut short")]
     Task { nar: NarHash, source: JoinError },
@@ -70,10 +78,12 @@ pub(super) struct NarBody {
 /// Where a body's frames come from.
 #[derive(Clone)]
 pub(super) struct Source {
-    pub(super) store: Arc<ChunkStore>,
+    pub(super) node: Node,
     pub(super) layout: Arc<Layout>,
-    /// For errors only.
     pub(super) nar: NarHash,
+    pub(super) record: NarRecord,
+    /// Brings what is missing here, if something was.
+    pub(super) reader: Option<Arc<Reader>>,
 }
 
 impl NarBody {
@@ -82,7 +92,7 @@ impl NarBody {
     /// tokio runtime. `sent` counts the bytes that were yielded.
     pub(super) async fn open(source: Source, part: Range<u64>, sent: Counter) -> Result<Self, ReadError> {
         let frames = source.layout.frames_of(&part);
-        let hold = source.store.hold(source.layout.hashes(frames.clone()));
+        let hold = source.node.store().hold(source.layout.hashes(frames.clone()));
         let skip = part.start - source.layout.start_of(frames.start);
         let mut body = Self {
             source,
@@ -107,7 +117,7 @@ impl NarBody {
         let frames = self.source.layout.batch(&self.unread, BATCH_BYTES);
         self.unread.start = frames.end;
         let source = self.source.clone();
-        self.reading = Some(spawn_blocking(move || source.read(frames)));
+        self.reading = Some(tokio::spawn(async move { source.read(frames).await }));
     }
 
     /// Takes over the batch that is being read and starts the next one.
@@ -125,20 +135,51 @@ impl NarBody {
 }
 
 impl Source {
-    /// Reads frames and holds each against the layout. Blocks.
-    fn read(&self, frames: Range<usize>) -> Batch {
+    /// Frames from the disk, once they are there, each held against the layout.
+    async fn read(self, frames: Range<usize>) -> Batch {
+        if let Some(reader) = &self.reader {
+            self.wait_for(reader, frames.clone()).await?;
+        }
+        match self.clone().read_stored(frames.clone()).await {
+            Err(ReadError::Store { source, .. }) if self.reader.is_none() && may_be_fetched(&source) => {
+                tracing::warn!(
+                    nar = %self.nar,
+                    error = chain(&*source),
+                    "frames of a NAR are damaged; fetching them from other nodes"
+                );
+                let reader = Reader::open(&self.node, &self.nar, &self.record).map_err(ReadError::Pull)?;
+                self.wait_for(&reader, frames.clone()).await?;
+                self.read_stored(frames).await
+            }
+            read => read,
+        }
+    }
+
+    async fn wait_for(&self, reader: &Reader, frames: Range<usize>) -> Result<(), ReadError> {
+        let nar = self.nar;
+        reader.handle.want(frames.start);
+        let here = reader.handle.wait_for(frames).await;
+        here.map_err(|source| ReadError::Pull(PullError::Fetch { nar, source }))
+    }
+
+    async fn read_stored(self, frames: Range<usize>) -> Batch {
+        let nar = self.nar;
+        let read = spawn_blocking(move || self.read_blocking(frames)).await;
+        read.unwrap_or_else(|source| Err(ReadError::Task { nar, source }))
+    }
+
+    fn read_blocking(&self, frames: Range<usize>) -> Batch {
         let nar = self.nar;
         let hashes = self.layout.hashes(frames.clone());
-        let read = self
-            .store
-            .read_frames(hashes)
-            .map_err(|source| ReadError::Store {
-                nar,
-                source: Box::new(source),
-            })?;
+        let store = self.node.store();
+        let read = store.read_frames(hashes).map_err(|source| ReadError::Store {
+            nar,
+            source: Box::new(source),
+        })?;
         for ((frame, chunk), bytes) in frames.zip(hashes).zip(&read) {
             let (found, expected) = (bytes.len() as u64, self.layout.len_of(frame));
             if found != expected {
+                self.node.substituter().layouts.forget(&self.record.file_hash);
                 return Err(ReadError::Length {
                     nar,
                     chunk: *chunk,
@@ -149,6 +190,14 @@ impl Source {
         }
         Ok(read.into())
     }
+}
+
+/// Whether another node's copy helps.
+fn may_be_fetched(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::Corrupt { .. } | StoreError::ChunkAbsent { .. } | StoreError::Frame { .. }
+    )
 }
 
 impl Body for NarBody {

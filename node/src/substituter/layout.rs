@@ -1,8 +1,12 @@
 //! Where each stored frame of a NAR lies within the file that is served for it.
 //!
+//! The file that a record describes is made of the frames of the node that took the upload. Another node may hold a
+//! chunk of it compressed by another zstd, from another client: then its file has another length, and is served as
+//! what it is, under an entity tag of its own.
+//!
 //! # Invariants
-//! - The frames of a layout, one after the other, are exactly the file whose hash the layout is remembered by; a
-//!   NAR published again from other frames has another file hash, so a remembered layout is never stale.
+//! - A layout is remembered by the file hash of the record, and forgotten when a frame turns out to have another length
+//!   than it says: a chunk that was corrupt or collected may have come back from elsewhere.
 //! - Remembered layouts take at most [`LAYOUT_BYTES_MAX`] of memory.
 
 use std::ops::Range;
@@ -10,9 +14,10 @@ use std::sync::Arc;
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use tetryx_protocol::hash::{ChunkHash, FileHash, ManifestHash};
+use tetryx_protocol::hash::{ChunkHash, FileHash};
+use tetryx_protocol::manifest::Manifest;
 use tetryx_state::records::NarRecord;
-use tetryx_store::{ChunkStore, StoreError};
+use tetryx_store::{ChunkStore, HeldNar, StoreError};
 
 /// Memory for remembered layouts: about 400,000 chunks, which are 25 GB of NARs.
 const LAYOUT_BYTES_MAX: u64 = 16 << 20;
@@ -26,73 +31,55 @@ pub(super) struct Layout {
     hashes: Vec<ChunkHash>,
     /// End of each frame within the served file; ascending.
     ends: Vec<u64>,
-}
-
-/// Why a NAR's layout cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum LayoutError {
-    /// The manifest is not on this node, or is damaged.
-    #[error("the manifest {manifest} cannot be read")]
-    Manifest {
-        manifest: ManifestHash,
-        source: Box<StoreError>,
-    },
-    /// The index cannot say where the chunks are.
-    #[error("the chunks of the manifest {manifest} cannot be located")]
-    Locate {
-        manifest: ManifestHash,
-        source: Box<StoreError>,
-    },
-    /// A chunk of a live manifest is not on this node.
-    #[error(
-        "chunk {chunk} of the manifest {manifest} is not on this node; run a scrub, or push the path again"
-    )]
-    ChunkGone {
-        manifest: ManifestHash,
-        chunk: ChunkHash,
-    },
-    /// The frames are not those that were published.
-    #[error(
-        "the frames of the manifest {manifest} take {found} bytes, its record says {recorded}; run a scrub"
-    )]
-    SizeDiffers {
-        manifest: ManifestHash,
-        found: u64,
-        recorded: u64,
-    },
+    /// What names the file.
+    etag: String,
 }
 
 impl Layout {
-    /// Reads the manifest and asks the index for every frame's length. Blocks.
-    pub(super) fn read(store: &ChunkStore, nar: &NarRecord) -> Result<Self, LayoutError> {
-        let name = nar.manifest;
-        let manifest = store.manifest(&name).map_err(|source| LayoutError::Manifest {
-            manifest: name,
-            source: Box::new(source),
-        })?;
-        let hashes: Vec<ChunkHash> = manifest.chunks.iter().map(|chunk| chunk.hash).collect();
-        let found = store.locate(&hashes).map_err(|source| LayoutError::Locate {
-            manifest: name,
-            source: Box::new(source),
-        })?;
-        let mut ends = Vec::with_capacity(hashes.len());
+    /// The layout of the NAR as it is here. `None` when something of it is missing. Blocks.
+    pub(super) fn read(store: &ChunkStore, nar: &NarRecord) -> Result<Option<Self>, StoreError> {
+        let held = store.hold_nar(&nar.manifest)?;
+        Ok(held
+            .filter(HeldNar::is_complete)
+            .map(|held| Self::of(&held.manifest, &held.frame_lens, nar)))
+    }
+
+    /// The layout of frames of these lengths, in the order of the manifest.
+    pub(super) fn of(manifest: &Manifest, frame_lens: &[u32], nar: &NarRecord) -> Self {
         let mut end = 0_u64;
-        for (chunk, location) in hashes.iter().zip(found) {
-            let location = location.ok_or(LayoutError::ChunkGone {
-                manifest: name,
-                chunk: *chunk,
-            })?;
-            end += u64::from(location.frame_len);
-            ends.push(end);
+        let ends: Vec<u64> = frame_lens
+            .iter()
+            .map(|len| {
+                end += u64::from(*len);
+                end
+            })
+            .collect();
+        let recorded = nar.file_hash.to_nix32();
+        let etag = if end == nar.file_size {
+            format!("\"{recorded}\"")
+        } else {
+            let mut hash = blake3::Hasher::new();
+            for end in &ends {
+                hash.update(&end.to_le_bytes());
+            }
+            format!("\"{recorded}-{}\"", &hash.finalize().to_hex()[..16])
+        };
+        Self {
+            hashes: manifest.chunks.iter().map(|chunk| chunk.hash).collect(),
+            ends,
+            etag,
         }
-        if end != nar.file_size {
-            return Err(LayoutError::SizeDiffers {
-                manifest: name,
-                found: end,
-                recorded: nar.file_size,
-            });
-        }
-        Ok(Self { hashes, ends })
+    }
+
+    /// The length of the file in bytes.
+    pub(super) fn file_size(&self) -> u64 {
+        self.ends.last().copied().unwrap_or(0)
+    }
+
+    /// The entity tag of the file, quotes included: the hash of the file that the record describes, or that with a
+    /// mark of its own for the file that is here instead.
+    pub(super) fn etag(&self) -> &str {
+        &self.etag
     }
 
     /// The chunks whose frames hold the bytes `part`, which is not empty and lies within the file.
@@ -152,14 +139,13 @@ impl Layouts {
         self.kept.get(&nar.file_hash)
     }
 
-    /// The layout, read if need be. Blocks.
-    pub(super) fn get_or_read(
-        &self,
-        store: &ChunkStore,
-        nar: &NarRecord,
-    ) -> Result<Arc<Layout>, LayoutError> {
-        self.kept
-            .get_or_insert_with(&nar.file_hash, || Layout::read(store, nar).map(Arc::new))
+    pub(super) fn keep(&self, nar: &NarRecord, layout: &Arc<Layout>) {
+        self.kept.insert(nar.file_hash, Arc::clone(layout));
+    }
+
+    /// The layout turned out not to be what is here.
+    pub(super) fn forget(&self, file: &FileHash) {
+        self.kept.remove(file);
     }
 }
 
@@ -176,6 +162,7 @@ mod tests {
         Layout {
             hashes,
             ends: ends.collect(),
+            etag: "\"tag\"".to_owned(),
         }
     }
 

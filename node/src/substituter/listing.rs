@@ -15,13 +15,15 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use tetryx_protocol::cache::CacheName;
-use tetryx_protocol::hash::ManifestHash;
+use tetryx_protocol::hash::{ManifestHash, NarHash};
 use tetryx_protocol::store_path::StorePathHash;
 use tetryx_state::query;
+use tetryx_state::records::NarRecord;
 use tetryx_store::{ChunkStore, StoreError};
 use tokio::task::spawn_blocking;
 
 use super::nar_list::{self, ListError, NarSource};
+use super::pull::{self, Reader};
 use super::{conditional, pullable};
 use crate::Node;
 use crate::http::auth::Visitor;
@@ -61,21 +63,21 @@ pub(super) async fn get(
     headers: &HeaderMap,
 ) -> Result<Response, HttpError> {
     let hash: StorePathHash = hash.parse().map_err(|_| HttpError::not_found())?;
-    let manifest = {
+    let (nar, record) = {
         let view = node.replica().view()?;
         pullable(&view, visitor, cache)?;
         let path = query::path(&view, cache, &hash)?.ok_or_else(HttpError::not_found)?;
-        query::nar(&view, &path.nar_hash)?
-            .ok_or_else(HttpError::not_found)?
-            .manifest
+        let record = query::nar(&view, &path.nar_hash)?.ok_or_else(HttpError::not_found)?;
+        (path.nar_hash, record)
     };
+    let manifest = record.manifest;
     let etag = format!("\"{manifest}\"");
     let mut response = if conditional::not_modified(headers, &etag) {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response
     } else {
-        Response::new(Body::from(listing(node, manifest).await?))
+        Response::new(Body::from(listing(node, &nar, &record).await?))
     };
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -86,11 +88,21 @@ pub(super) async fn get(
     Ok(response)
 }
 
-async fn listing(node: &Node, manifest: ManifestHash) -> Result<Bytes, HttpError> {
+async fn listing(node: &Node, nar: &NarHash, record: &NarRecord) -> Result<Bytes, HttpError> {
+    let manifest = record.manifest;
     let kept = &node.substituter().listings.kept;
     if let Some(text) = kept.get(&manifest) {
         return Ok(text);
     }
+    // Fetched whole: it is read from the front, and whoever lists a path is likely to want it.
+    let _reader = match pull::local(node, nar, record).await? {
+        Some(_) => None,
+        None => {
+            let reader = Reader::open(node, nar, record)?;
+            reader.finished(nar).await?;
+            Some(reader)
+        }
+    };
     let store = Arc::clone(node.store());
     let listed = spawn_blocking(move || {
         let mut source = StoredNar::open(&store, &manifest)?;

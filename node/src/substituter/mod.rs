@@ -1,7 +1,7 @@
 //! The substituter: the routes a Nix client knows.
 //!
-//! Everything here is answered from the local replica of the state and the local chunk store; nothing waits for
-//! Raft. What does not exist and what the caller may not see are the same 404: Nix takes it for "not here" and asks
+//! Everything here is answered from the local replica of the state, and chunks that are not here are fetched from other
+//! nodes while they are streamed; nothing waits for Raft. What does not exist and what the caller may not see are the same 404: Nix takes it for "not here" and asks
 //! the next cache, where a 401 would end the build.
 //!
 //! # Invariants
@@ -16,6 +16,7 @@ mod listing;
 mod nar;
 mod nar_list;
 mod narinfo;
+mod pull;
 
 use axum::Router;
 use axum::extract::rejection::PathRejection;
@@ -32,6 +33,7 @@ use tetryx_state::records::CacheRecord;
 use self::layout::Layouts;
 use self::listing::Listings;
 use self::narinfo::Rendered;
+use self::pull::Pulls;
 use crate::Node;
 use crate::config::Config;
 use crate::http::auth::{Visitor, no_such_cache};
@@ -43,6 +45,7 @@ pub(crate) struct Substituter {
     narinfos: Rendered,
     layouts: Layouts,
     listings: Listings,
+    pulls: Pulls,
 }
 
 impl Substituter {
@@ -51,6 +54,7 @@ impl Substituter {
             narinfos: Rendered::new(),
             layouts: Layouts::new(),
             listings: Listings::new(),
+            pulls: Pulls::default(),
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! The file is named by the hash of the NAR, so its address stays good for as long as Nix remembers a narinfo.
 //! Its entity tag is the hash of the file itself: the same tag means the same bytes, on every node and at any time.
+//! A node whose frames make another file says so by another tag. What is not here is fetched while it is streamed.
 
 use std::sync::Arc;
 
@@ -13,11 +14,10 @@ use tetryx_protocol::cache::CacheName;
 use tetryx_protocol::hash::NarHash;
 use tetryx_state::query;
 use tetryx_state::records::NarRecord;
-use tokio::task::spawn_blocking;
 
-use super::body::{NarBody, Source};
+use super::body::{NarBody, ReadError, Source};
 use super::conditional::{self, Selection};
-use super::layout::Layout;
+use super::pull::{self, Reader};
 use super::pullable;
 use crate::Node;
 use crate::http::auth::Visitor;
@@ -57,63 +57,77 @@ pub(super) async fn get(
         query::nar(&view, &hash)?.ok_or_else(HttpError::not_found)?
     };
 
-    let etag = format!("\"{}\"", nar.file_hash.to_nix32());
     let mut answer = HeaderMap::new();
-    answer.insert(
-        header::ETAG,
-        HeaderValue::try_from(&etag).expect("base32 in quotes is a header value"),
-    );
     answer.insert(header::ACCEPT_RANGES, BYTES);
     answer.insert(header::CONTENT_TYPE, CONTENT_TYPE);
-    if conditional::not_modified(headers, &etag) {
+    let recorded = format!("\"{}\"", nar.file_hash.to_nix32());
+    let is_recorded = !node.replication().differs(&hash);
+    if conditional::not_modified(headers, &recorded) {
+        answer.insert(header::ETAG, header_value(recorded));
         return Ok((StatusCode::NOT_MODIFIED, answer).into_response());
     }
-    if *method == Method::HEAD {
+    if *method == Method::HEAD && is_recorded {
+        answer.insert(header::ETAG, header_value(recorded));
         answer.insert(header::CONTENT_LENGTH, nar.file_size.into());
         return Ok((StatusCode::OK, answer).into_response());
     }
 
-    let (status, part) = match conditional::selection(headers, &etag, nar.file_size) {
-        Selection::Whole => (StatusCode::OK, 0..nar.file_size),
+    node.replication().touch(&hash, node.clock().elapsed());
+    let source = source(node, &hash, nar).await?;
+    let etag = source.layout.etag().to_owned();
+    let file_size = source.layout.file_size();
+    answer.insert(header::ETAG, header_value(etag.clone()));
+    if conditional::not_modified(headers, &etag) {
+        return Ok((StatusCode::NOT_MODIFIED, answer).into_response());
+    }
+    if *method == Method::HEAD {
+        answer.insert(header::CONTENT_LENGTH, file_size.into());
+        return Ok((StatusCode::OK, answer).into_response());
+    }
+    let (status, part) = match conditional::selection(headers, &etag, file_size) {
+        Selection::Whole => (StatusCode::OK, 0..file_size),
         Selection::Part(part) => {
-            let range = format!("bytes {}-{}/{}", part.start, part.end - 1, nar.file_size);
+            let range = format!("bytes {}-{}/{file_size}", part.start, part.end - 1);
             answer.insert(header::CONTENT_RANGE, header_value(range));
             (StatusCode::PARTIAL_CONTENT, part)
         }
         Selection::Unsatisfiable => {
-            let message = format!(
-                "the requested range is beyond the {} bytes of this NAR",
-                nar.file_size
-            );
+            let message = format!("the requested range is beyond the {file_size} bytes of this NAR");
             return Err(HttpError::new(ErrorName::RangeNotSatisfiable, message)
                 .with_header(header::ACCEPT_RANGES, BYTES)
                 .with_header(
                     header::CONTENT_RANGE,
-                    header_value(format!("bytes */{}", nar.file_size)),
+                    header_value(format!("bytes */{file_size}")),
                 ));
         }
     };
     answer.insert(header::CONTENT_LENGTH, (part.end - part.start).into());
-    let layout = layout(node, &nar).await?;
-    let source = Source {
-        store: Arc::clone(node.store()),
-        layout,
-        nar: hash,
-    };
     let sent = node.metrics().nar_bytes_sent.clone();
     let body = NarBody::open(source, part, sent)
         .await
-        .map_err(|error| HttpError::internal(&error))?;
+        .map_err(|error| match error {
+            ReadError::Pull(error) => error.into(),
+            error => HttpError::internal(&error),
+        })?;
     Ok((status, answer, Body::new(body)).into_response())
 }
 
-async fn layout(node: &Node, nar: &NarRecord) -> Result<Arc<Layout>, HttpError> {
-    if let Some(layout) = node.substituter().layouts.get(nar) {
-        return Ok(layout);
-    }
-    let (node, nar) = (node.clone(), nar.clone());
-    let read = spawn_blocking(move || node.substituter().layouts.get_or_read(node.store(), &nar)).await?;
-    read.map_err(|error| HttpError::internal(&error))
+/// The NAR's frames: from the disk, or from the disk as they come in from other nodes.
+async fn source(node: &Node, nar: &NarHash, record: NarRecord) -> Result<Source, HttpError> {
+    let (layout, reader) = match pull::local(node, nar, &record).await? {
+        Some(layout) => (layout, None),
+        None => {
+            let reader = Reader::open(node, nar, &record)?;
+            (reader.layout(node, nar, &record).await?, Some(reader))
+        }
+    };
+    Ok(Source {
+        node: node.clone(),
+        layout,
+        nar: *nar,
+        record,
+        reader: reader.map(Arc::new),
+    })
 }
 
 fn header_value(text: String) -> HeaderValue {

@@ -21,6 +21,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use sha2::{Digest, Sha256};
 use tetryx_protocol::cache::CacheName;
+use tetryx_protocol::hash::NarHash;
 use tetryx_protocol::narinfo::{Compression, NarInfo};
 use tetryx_protocol::store_path::StorePathHash;
 use tetryx_state::query;
@@ -49,6 +50,9 @@ struct Signed {
     checked: AtomicU64,
     /// Whether everybody may have it, at that index.
     public: bool,
+    nar: NarHash,
+    /// Whether it describes another file than this node serves.
+    differs: bool,
     /// Hash of everything it is made from.
     made_from: [u8; 32],
     text: Bytes,
@@ -88,6 +92,7 @@ pub(super) fn get(
     if let Some(known) = &known
         && known.public
         && known.checked.load(Ordering::Relaxed) >= applied
+        && known.differs == node.replication().differs(&known.nar)
     {
         return Ok(answer(known, headers));
     }
@@ -95,7 +100,8 @@ pub(super) fn get(
     let record = pullable(&view, visitor, &key.0)?;
     let path = query::path(&view, &key.0, &hash)?.ok_or_else(HttpError::not_found)?;
     let nar = query::nar(&view, &path.nar_hash)?.ok_or_else(HttpError::not_found)?;
-    let info = describe(path, &nar, &record);
+    let differs = node.replication().differs(&path.nar_hash);
+    let info = describe(path, &nar, differs, &record);
     let made_from = fingerprint(&info, &record);
     if let Some(known) = known
         && known.made_from == made_from
@@ -104,20 +110,21 @@ pub(super) fn get(
         known.checked.fetch_max(applied, Ordering::Relaxed);
         return Ok(answer(&known, headers));
     }
-    let signed = Arc::new(sign(node, &key.0, &record, info, made_from, applied)?);
+    let signed = Arc::new(sign(node, &key.0, &record, info, (made_from, differs), applied)?);
     kept.insert(key, Arc::clone(&signed));
     Ok(answer(&signed, headers))
 }
 
 /// The narinfo without the cache's own signature.
-fn describe(path: PathRecord, nar: &NarRecord, cache: &CacheRecord) -> NarInfo {
+fn describe(path: PathRecord, nar: &NarRecord, differs: bool, cache: &CacheRecord) -> NarInfo {
     let own = cache.public_key.name();
     NarInfo {
         store_path: path.store_path,
         url: nar::url(&path.nar_hash),
         compression: Compression::Zstd,
-        file_hash: Some(nar.file_hash),
-        file_size: Some(nar.file_size),
+        // Both are optional, and wrong of a file that this node is known to make otherwise.
+        file_hash: (!differs).then_some(nar.file_hash),
+        file_size: (!differs).then_some(nar.file_size),
         nar_hash: path.nar_hash,
         nar_size: nar.nar_size,
         references: path.references,
@@ -147,7 +154,7 @@ fn sign(
     name: &CacheName,
     cache: &CacheRecord,
     mut info: NarInfo,
-    made_from: [u8; 32],
+    (made_from, differs): ([u8; 32], bool),
     applied: u64,
 ) -> Result<Signed, HttpError> {
     let key = node.signing_key(cache, name)?;
@@ -163,6 +170,8 @@ fn sign(
     Ok(Signed {
         checked: AtomicU64::new(applied),
         public: cache.public,
+        nar: info.nar_hash,
+        differs,
         made_from,
         text: text.into(),
         etag: HeaderValue::try_from(etag).expect("hexadecimal digits in quotes are a header value"),

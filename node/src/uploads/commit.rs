@@ -1,7 +1,8 @@
 //! The commit of an upload: stored NARs become visible paths.
 //!
 //! # Invariants
-//! - Everything a path needs is durable before the path is proposed.
+//! - Everything a path needs is durable before the path is proposed: here, and on as many other nodes as
+//!   `replication.write_replicas` asks for.
 //! - A path's NAR was verified in the same session. Knowing the hash of somebody else's NAR does not publish it.
 //! - The session's pin outlives every proposal that may still be applied.
 //!
@@ -12,6 +13,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tetryx_protocol::api::{CommitUploadRequest, CommitUploadResponse, ErrorName, PathUpload};
+use tetryx_protocol::hash::NarHash;
+use tetryx_protocol::peer::HoldNar;
 use tetryx_protocol::store_path::{StorePath, StorePathHash};
 use tetryx_raft::ProposeError;
 use tetryx_state::command::{NewNar, NewPath, PublishPaths};
@@ -22,7 +25,7 @@ use tokio::task::spawn_blocking;
 use super::session::Lease;
 use crate::http::auth::Caller;
 use crate::http::error::HttpError;
-use crate::{Node, NodeError};
+use crate::{Node, NodeError, replication};
 
 /// Publishes the paths and waits until this node serves them.
 pub(super) async fn commit(
@@ -50,6 +53,19 @@ pub(super) async fn commit(
 
     let store = node.store().clone();
     spawn_blocking(move || store.flush()).await??;
+    let nars: BTreeMap<NarHash, HoldNar> = paths
+        .iter()
+        .map(|path| {
+            let nar = HoldNar {
+                nar_hash: path.nar_hash,
+                manifest: path.nar.manifest,
+                nar_size: path.nar.nar_size,
+            };
+            (path.nar_hash, nar)
+        })
+        .collect();
+    let nars: Vec<HoldNar> = nars.into_values().collect();
+    let holders = replication::secure(node, lease.hold(), lease.cache(), &nars).await?;
     for batch in batches(paths) {
         let needed = batch
             .iter()
@@ -82,6 +98,7 @@ pub(super) async fn commit(
             response.unchanged += updated + unchanged;
         }
     }
+    replication::release(node, lease.hold(), holders, response.index);
     Ok(response)
 }
 

@@ -30,6 +30,7 @@ use tetryx_protocol::cache::CacheName;
 use tetryx_protocol::grant::CachePermission;
 use tetryx_protocol::hash::NarHash;
 use tetryx_protocol::id::UploadId;
+use tetryx_protocol::peer::HoldNar;
 use tetryx_protocol::upload::{self, MISSING_MAX};
 use tetryx_store::PinId;
 use tokio::sync::Semaphore;
@@ -41,7 +42,7 @@ use crate::config::Config;
 use crate::http::auth::Caller;
 use crate::http::error::HttpError;
 use crate::http::extract::{ApiJson, Param, Parameters, unreadable_body};
-use crate::{Node, NodeError};
+use crate::{Node, NodeError, replication};
 
 /// NARs received at once. Each holds about 1 MiB; more wait, and their clients with them.
 const NARS_AT_ONCE: usize = 128;
@@ -170,6 +171,12 @@ async fn put_nar(
         received_bytes,
     } = receive::receive(&node, &lease, claim, body).await?;
     lease.remember(nar);
+    let held = HoldNar {
+        nar_hash,
+        manifest: nar.manifest,
+        nar_size: nar.nar_size,
+    };
+    replication::begin(&node, lease.hold(), lease.cache(), held);
     let metrics = node.metrics();
     metrics.upload_bytes_received.inc_by(received_bytes);
     metrics.upload_chunks_received.inc_by(received_chunks);

@@ -21,7 +21,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tetryx_protocol::cache::CacheName;
 use tetryx_protocol::hash::NarHash;
-use tetryx_protocol::id::UploadId;
+use tetryx_protocol::id::{HoldId, UploadId};
 use tetryx_protocol::time::Elapsed;
 use tetryx_store::PinId;
 
@@ -182,6 +182,11 @@ impl Lease {
 
     pub(super) fn pin(&self) -> PinId {
         self.session.pin()
+    }
+
+    /// The name under which other nodes hold what the session has.
+    pub(super) fn hold(&self) -> HoldId {
+        HoldId::from_bytes(*self.session.id.as_bytes())
     }
 
     /// Shows that the request goes on.

@@ -62,24 +62,38 @@ pub(crate) struct Daemon {
     /// What it printed until it listened.
     pub(crate) printed: String,
     pub(crate) address: SocketAddr,
+    /// For data and control.
+    pub(crate) peers: SocketAddr,
+    pub(crate) gossip: SocketAddr,
 }
 
 impl Daemon {
     pub(crate) fn wait(mut child: Child) -> Self {
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut printed = String::new();
+        let mut addresses = [None; 3];
         loop {
             let mut line = String::new();
             if stdout.read_line(&mut line).unwrap() == 0 {
                 panic!("ended before it listened: {}", errors(&mut child));
             }
             printed.push_str(&line);
-            if let Some(address) = line.strip_prefix("Listening on ") {
+            for (address, prefix) in addresses
+                .iter_mut()
+                .zip(["Listening on ", "Peers on ", "Gossip on "])
+            {
+                if let Some(found) = line.strip_prefix(prefix) {
+                    *address = Some(found.trim().parse().unwrap());
+                }
+            }
+            if let [Some(address), Some(peers), Some(gossip)] = addresses {
                 return Self {
                     child,
                     stdout,
                     printed,
-                    address: address.trim().parse().unwrap(),
+                    address,
+                    peers,
+                    gossip,
                 };
             }
         }
@@ -108,6 +122,15 @@ impl Daemon {
             .unwrap_or_default();
         self.ask(&format!(
             "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{authorization}\r\n"
+        ))
+    }
+
+    /// A request with a JSON body.
+    pub(crate) fn post(&self, path: &str, token: &str, body: &str) -> String {
+        self.ask(&format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
         ))
     }
 

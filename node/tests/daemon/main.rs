@@ -1,6 +1,7 @@
 //! The real binary: first start, later starts, crashes, signals, refusals.
 
 mod fixture;
+mod join;
 mod life;
 mod refusals;
 mod wire;

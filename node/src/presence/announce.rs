@@ -1,0 +1,130 @@
+//! Telling the others: every few seconds, and soon after something has changed.
+
+use std::time::Duration;
+
+use tetryx_gossip::Gossip;
+use tetryx_protocol::message::Message;
+use tetryx_protocol::presence::{Presence, PresenceState};
+use tetryx_state::query;
+use tokio::task::spawn_blocking;
+
+use super::load::load_permille;
+use crate::error::chain;
+use crate::{Node, NodeError, first_start};
+
+/// Between two looks at whether something has changed.
+const LOOK: Duration = Duration::from_secs(1);
+/// The longest silence.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// What presences may take of the thinnest link in the long run, in bytes a second for each member: a full digest is
+/// announced every six seconds at the most.
+const BYTES_PER_SECOND: usize = 8 * 1024;
+
+/// Announces this node until it stops, and has replication look again when others come, go or change.
+pub(crate) async fn announce(node: Node) {
+    let Some(gossip) = node.gossip() else { return };
+    let mut connected = gossip.watch_connected();
+    let mut seq = u64::try_from(node.clock().utc().unix_ms()).unwrap_or(0);
+    let mut last: Option<Presence> = None;
+    let mut silent_since = node.clock().elapsed();
+    let mut pause = Duration::ZERO;
+    loop {
+        let silence = node.clock().elapsed().saturating_sub(silent_since);
+        if silence >= pause {
+            match presence(&node, seq + 1).await {
+                Ok(presence) if silence >= SILENCE_MAX.max(pause) || is_news(last.as_ref(), &presence) => {
+                    seq += 1;
+                    silent_since = node.clock().elapsed();
+                    pause = pause_after(presence.encode().len());
+                    gossip.announce(presence.clone());
+                    last = Some(presence);
+                }
+                Ok(_) => {}
+                Err(error) => tracing::warn!(
+                    error = error.chain(),
+                    "this node's presence could not be announced"
+                ),
+            }
+        }
+        retime(&node, gossip);
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            changed = connected.changed() => {
+                if changed.is_err() {
+                    tracing::error!("gossip has ended; the others do not hear this node until it is restarted");
+                    return;
+                }
+                connected.mark_unchanged();
+                node.replication().wake();
+            }
+        }
+    }
+}
+
+/// The silence that pays for an announcement.
+fn pause_after(len: usize) -> Duration {
+    let ms = len.saturating_mul(1_000) / BYTES_PER_SECOND;
+    LOOK.max(Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX)))
+}
+
+/// Whether others want to know at once.
+fn is_news(last: Option<&Presence>, now: &Presence) -> bool {
+    last.is_none_or(|last| {
+        last.state != now.state || last.applied_index != now.applied_index || last.held != now.held
+    })
+}
+
+async fn presence(node: &Node, seq: u64) -> Result<Presence, NodeError> {
+    let store = node.store().clone();
+    let stats = spawn_blocking(move || store.stats()).await??;
+    Ok(Presence {
+        node: node.node_id(),
+        seq,
+        at: node.clock().utc(),
+        applied_index: node.replica().applied_index(),
+        free_bytes: stats.free_bytes,
+        load_permille: load_permille(),
+        held: node.replication().held(),
+        state: state(node)?,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        feature_level: first_start::FEATURE_LEVEL,
+    })
+}
+
+fn state(node: &Node) -> Result<PresenceState, NodeError> {
+    let status = node.replica().status();
+    if let Some(failure) = &status.failure {
+        tracing::debug!(error = chain(failure), "the replica has stopped");
+        return Ok(PresenceState::NeedsUpgrade);
+    }
+    let own = query::member(&node.replica().view()?, &node.node_id())?;
+    Ok(match own {
+        Some(member) if member.state.is_draining() => PresenceState::Draining,
+        _ if status.leader.is_none() => PresenceState::CatchingUp,
+        _ => PresenceState::Serving,
+    })
+}
+
+/// Gossip's timers follow the longest round trip that the links measure.
+fn retime(node: &Node, gossip: &Gossip) {
+    let others = node.roster().others().into_iter();
+    let paths = others.filter_map(|other| node.links().path(other));
+    if let Some(longest) = paths.map(|path| path.rtt).max() {
+        gossip.retime(longest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_digest_is_announced_every_few_seconds_and_a_small_one_every_second() {
+        assert_eq!(pause_after(200), Duration::from_secs(1));
+        let full = pause_after(tetryx_protocol::presence::PRESENCE_LEN_MAX);
+        assert!(
+            full >= Duration::from_secs(5) && full <= Duration::from_secs(10),
+            "{full:?}"
+        );
+    }
+}

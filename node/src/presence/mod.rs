@@ -1,0 +1,100 @@
+//! Presence: what this node says of itself by gossip, and what it heard of the others.
+//!
+//! # Invariants
+//! - Nothing that must be right depends on it. Without gossip, or without an answer, the roster and the links remain.
+//! - The number of this node's presences grows over restarts, as long as its clock is not set back: it begins with the
+//!   time in milliseconds.
+//!
+//! # Non-goals
+//! - Carrying presences: `tetryx-gossip`.
+
+mod announce;
+mod load;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tetryx_gossip::{Gossip, Presences, Seen, Timing};
+use tetryx_protocol::hash::NarHash;
+use tetryx_protocol::id::NodeId;
+
+pub(crate) use self::announce::announce;
+use crate::Node;
+use crate::config::{Config, RaftProfile};
+
+/// A member that was not heard for this long does not count as heard now. Several announcements may be lost.
+pub(crate) const FRESH: Duration = Duration::from_secs(30);
+
+/// Gossip's timers at the start. They follow what the links measure.
+pub(crate) fn timing(config: &Config) -> Timing {
+    Timing::for_rtt(expected_rtt(config))
+}
+
+/// The longest round trip to reckon with before the links have measured one.
+fn expected_rtt(config: &Config) -> Duration {
+    let by_profile = Duration::from_millis(match config.raft.profile {
+        RaftProfile::Auto | RaftProfile::Lan => 10,
+        RaftProfile::Wan => 250,
+        RaftProfile::Geo => 600,
+    });
+    let links = config.p2p.links.iter().filter_map(|link| link.rtt);
+    links.chain(config.p2p.rtt).fold(by_profile, Duration::max)
+}
+
+impl Node {
+    /// What was last heard of the other members, however long ago.
+    pub fn presences(&self) -> Presences {
+        self.gossip().map(Gossip::presences).unwrap_or_default()
+    }
+
+    /// What was last heard of the member.
+    pub fn presence_of(&self, node: NodeId) -> Option<Seen> {
+        self.presences().get(&node).cloned()
+    }
+
+    /// The members that are heard now, this node itself included: by gossip, or over a link.
+    pub fn heard_now(&self) -> BTreeSet<NodeId> {
+        let now = self.clock().elapsed();
+        let presences = self.presences();
+        let connected = self.gossip().map(Gossip::connected).unwrap_or_default();
+        let heard = |node: &NodeId| {
+            *node == self.node_id()
+                || connected.contains(node)
+                || presences.get(node).is_some_and(|seen| seen.age(now) < FRESH)
+                || self.links().path(*node).is_some()
+        };
+        let members = self.roster().members();
+        members
+            .into_iter()
+            .map(|entry| entry.node)
+            .filter(heard)
+            .collect()
+    }
+
+    /// The members that say they hold the NAR whole, freshest first. They may err, and others may hold it too.
+    pub fn who_may_hold(&self, nar: &NarHash) -> Vec<NodeId> {
+        let presences = self.presences();
+        let mut holders: Vec<(&NodeId, &Seen)> = presences
+            .iter()
+            .filter(|(_, seen)| seen.presence.held.contains(nar))
+            .collect();
+        holders.sort_by_key(|(_, seen)| std::cmp::Reverse(seen.heard));
+        holders.into_iter().map(|(node, _)| *node).collect()
+    }
+
+    /// The member did not hold a NAR that its digest names. A digest errs, so this counts only when the digest claims
+    /// to be sure; a member with many such claims is dropped from gossip for a while.
+    pub fn report_false_claim(&self, node: NodeId, nar: &NarHash) {
+        let Some(gossip) = self.gossip() else { return };
+        let Some(seen) = self.presence_of(node) else {
+            return;
+        };
+        let held = &seen.presence.held;
+        if held.contains(nar) && held.false_positive_permille() <= SURE_PERMILLE {
+            gossip.report_false_claim(node);
+        }
+    }
+}
+
+/// The rate of errors up to which a digest's claim is taken at its word.
+const SURE_PERMILLE: u32 = 20;

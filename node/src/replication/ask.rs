@@ -1,0 +1,81 @@
+//! Questions to other members, and what their answering tells about them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::future::join_all;
+use tetryx_link::LinkError;
+use tetryx_protocol::hash::ManifestHash;
+use tetryx_protocol::id::NodeId;
+use tetryx_protocol::peer::{Holding, PeerRequest, PeerResponse};
+
+use super::serve::NARS_PER_REQUEST_MAX;
+use crate::{Node, peers};
+
+/// Asks a member, and notes whether it answers.
+///
+/// # Errors
+/// Those of the link. An answer to another question counts as none.
+pub(super) async fn ask(
+    node: &Node,
+    to: NodeId,
+    request: &PeerRequest,
+    patience: Duration,
+) -> Result<PeerResponse, LinkError> {
+    let outcome = peers::ask(node.links().as_ref(), to, request, patience).await;
+    let now = node.clock().elapsed();
+    let mut known = node.replication().known.lock();
+    match &outcome {
+        // A refusal is a sign of life.
+        Ok(_) | Err(LinkError::Refused { .. } | LinkError::TooLarge { .. }) => {
+            if known.heard(to, now) {
+                drop(known);
+                node.replication().failed.lock().clear();
+            }
+        }
+        Err(_) => known.not_heard(to),
+    }
+    outcome
+}
+
+/// What a member has of each NAR; `None` when it does not answer, or something else.
+pub(super) async fn have(node: &Node, to: NodeId, manifests: &[ManifestHash]) -> Option<Vec<Holding>> {
+    let mut answers = Vec::with_capacity(manifests.len());
+    let mut rest = manifests;
+    loop {
+        let (now, later) = rest.split_at(rest.len().min(NARS_PER_REQUEST_MAX));
+        let request = PeerRequest::Have {
+            manifests: now.to_vec(),
+        };
+        match ask(node, to, &request, peers::ASK_TIMEOUT).await {
+            Ok(PeerResponse::Have { answers: more, .. }) if more.len() == now.len() => answers.extend(more),
+            Ok(_) => {
+                tracing::warn!(
+                    node = to.fmt_short(),
+                    "a member answered something else than it was asked; is it another version?"
+                );
+                return None;
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a member does not say what it has");
+                return None;
+            }
+        }
+        rest = later;
+        if rest.is_empty() {
+            return Some(answers);
+        }
+    }
+}
+
+/// Asks several members at once, each about its own NARs.
+pub(super) async fn have_all(
+    node: &Node,
+    questions: BTreeMap<NodeId, Vec<ManifestHash>>,
+) -> BTreeMap<NodeId, Vec<Holding>> {
+    let asked = questions.into_iter().map(|(to, manifests)| async move {
+        let answers = have(node, to, &manifests).await;
+        answers.map(|answers| (to, answers))
+    });
+    join_all(asked).await.into_iter().flatten().collect()
+}

@@ -1,0 +1,222 @@
+//! A NAR that is not whole here, streamed to a client while it comes in from other nodes.
+//!
+//! # Invariants
+//! - However many requests stream one NAR, it is fetched once, and each keeps its own place in it.
+//! - What has arrived stays here: the next request finds it.
+//! - A file is promised (`Content-Length`, entity tag) only after the lengths of all its frames are known.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use parking_lot::Mutex;
+use tetryx_protocol::api::ErrorName;
+use tetryx_protocol::frame::FRAME_LEN_MAX;
+use tetryx_protocol::hash::{ManifestHash, NarHash};
+use tetryx_protocol::id::NodeId;
+use tetryx_protocol::manifest::Manifest;
+use tetryx_state::records::NarRecord;
+use tetryx_transfer::{FetchError, FetchHandle, FetchRequest, Priority};
+use tokio::sync::OnceCell;
+use tokio::task::spawn_blocking;
+
+use super::layout::Layout;
+use crate::http::error::HttpError;
+use crate::replication::{self, Lease};
+use crate::{Node, NodeError};
+
+/// Nodes asked for a layout at once.
+const LAYOUTS_ASKED: usize = 3;
+
+/// The NARs that are being streamed while they are fetched.
+#[derive(Debug, Default)]
+pub(super) struct Pulls {
+    open: Mutex<BTreeMap<ManifestHash, Weak<Pull>>>,
+}
+
+/// One NAR being fetched for clients; ends with the last of them.
+pub(super) struct Pull {
+    manifest: ManifestHash,
+    providers: Vec<NodeId>,
+    lease: Lease,
+    layout: OnceCell<Arc<Layout>>,
+}
+
+/// One client's part in it.
+pub(super) struct Reader {
+    pull: Arc<Pull>,
+    pub(super) handle: FetchHandle,
+}
+
+/// Why a NAR cannot be had from elsewhere.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PullError {
+    #[error("the NAR {nar} is not on this node and cannot be fetched now")]
+    Fetch { nar: NarHash, source: FetchError },
+    #[error("the NAR {nar} is not on this node, and fetching it cannot begin")]
+    Node { nar: NarHash, source: Box<NodeError> },
+    #[error("the NAR {nar} was fetched, and is not whole all the same")]
+    Incomplete { nar: NarHash },
+}
+
+impl Reader {
+    /// Begins to fetch the NAR, or joins those that do.
+    pub(super) fn open(node: &Node, nar: &NarHash, record: &NarRecord) -> Result<Self, PullError> {
+        let mut open = node.substituter().pulls.open.lock();
+        let known = open.get(&record.manifest).and_then(Weak::upgrade);
+        let pull = match known {
+            Some(pull) => pull,
+            None => {
+                let flight =
+                    replication::prepare_flight(node, nar, record).map_err(|source| PullError::Node {
+                        nar: *nar,
+                        source: Box::new(source),
+                    })?;
+                let pull = Arc::new(Pull {
+                    manifest: record.manifest,
+                    providers: flight.providers,
+                    lease: flight.lease,
+                    layout: OnceCell::new(),
+                });
+                open.retain(|_, pull| pull.strong_count() > 0);
+                open.insert(record.manifest, Arc::downgrade(&pull));
+                pull
+            }
+        };
+        drop(open);
+        let handle = node.fetcher().fetch(FetchRequest {
+            manifest: pull.manifest,
+            providers: pull.providers.clone(),
+            priority: Priority::Interactive,
+            pin: pull.lease.pin(),
+        });
+        Ok(Self { pull, handle })
+    }
+
+    /// Waits until all of the NAR is here.
+    pub(super) async fn finished(&self, nar: &NarHash) -> Result<(), PullError> {
+        let finished = self.handle.finished().await;
+        finished
+            .map(drop)
+            .map_err(|source| PullError::Fetch { nar: *nar, source })
+    }
+
+    /// How the file lies that will be streamed.
+    pub(super) async fn layout(
+        &self,
+        node: &Node,
+        nar: &NarHash,
+        record: &NarRecord,
+    ) -> Result<Arc<Layout>, PullError> {
+        let made = self.pull.layout.get_or_try_init(|| async {
+            let failed = |source| PullError::Fetch { nar: *nar, source };
+            let manifest = self.handle.manifest().await.map_err(failed)?;
+            if let Some(layout) = self.from_elsewhere(node, &manifest, record).await {
+                return Ok(Arc::new(layout));
+            }
+            // Nobody has all of it. When it has come together from several, it is whole here.
+            self.handle.finished().await.map_err(failed)?;
+            local(node, nar, record)
+                .await?
+                .ok_or(PullError::Incomplete { nar: *nar })
+        });
+        made.await.cloned()
+    }
+
+    /// The layout of what is here already, and for the rest what another node says of its frames.
+    async fn from_elsewhere(&self, node: &Node, manifest: &Manifest, record: &NarRecord) -> Option<Layout> {
+        let store = Arc::clone(node.store());
+        let name = self.pull.manifest;
+        let here = spawn_blocking(move || store.hold_nar(&name)).await.ok()?.ok()??;
+        if here.is_complete() {
+            return Some(Layout::of(manifest, &here.frame_lens, record));
+        }
+        let mut waiting = self.pull.providers.iter();
+        let ask = |provider: &NodeId| replication::layout_at(node, *provider, name);
+        let mut asked: FuturesUnordered<_> = waiting.by_ref().take(LAYOUTS_ASKED).map(ask).collect();
+        let mut other = None;
+        while let Some(answer) = asked.next().await {
+            if let Some(lens) = answer.filter(|lens| is_layout(lens, manifest)) {
+                let mixed: Vec<u32> = here
+                    .frame_lens
+                    .iter()
+                    .zip(&lens)
+                    .map(|(here, there)| if *here > 0 { *here } else { *there })
+                    .collect();
+                let layout = Layout::of(manifest, &mixed, record);
+                if layout.file_size() == record.file_size {
+                    return Some(layout);
+                }
+                other.get_or_insert(layout);
+            }
+            if let Some(next) = waiting.next() {
+                asked.push(ask(next));
+            }
+        }
+        other
+    }
+}
+
+/// Whether these can be the lengths of the frames of this NAR.
+fn is_layout(lens: &[u32], manifest: &Manifest) -> bool {
+    lens.len() == manifest.chunks.len()
+        && lens
+            .iter()
+            .all(|len| (1..=FRAME_LEN_MAX).contains(&(*len as usize)))
+}
+
+/// The layout of the NAR as it is here, if it is whole; remembered.
+pub(super) async fn local(
+    node: &Node,
+    nar: &NarHash,
+    record: &NarRecord,
+) -> Result<Option<Arc<Layout>>, PullError> {
+    let layouts = &node.substituter().layouts;
+    if let Some(layout) = layouts.get(record) {
+        return Ok(Some(layout));
+    }
+    let failed = |source: NodeError| PullError::Node {
+        nar: *nar,
+        source: Box::new(source),
+    };
+    let (store, wanted) = (Arc::clone(node.store()), record.clone());
+    let read = spawn_blocking(move || Layout::read(&store, &wanted))
+        .await
+        .map_err(|error| failed(error.into()))?;
+    let read = read.map_err(|error| failed(error.into()))?;
+    Ok(read.map(|layout| {
+        let layout = Arc::new(layout);
+        layouts.keep(record, &layout);
+        let differs = layout.file_size() != record.file_size;
+        node.replication().note_local(nar, differs);
+        layout
+    }))
+}
+
+impl From<PullError> for HttpError {
+    fn from(error: PullError) -> Self {
+        match &error {
+            PullError::Fetch { source, .. } => Self::new(ErrorName::NotReady, format!("{error}: {source}")),
+            PullError::Node { source, .. } if matches!(**source, NodeError::Busy { .. }) => {
+                Self::new(ErrorName::NotReady, source.to_string())
+            }
+            PullError::Node { .. } | PullError::Incomplete { .. } => Self::internal(&error),
+        }
+    }
+}
+
+impl Drop for Pull {
+    fn drop(&mut self) {
+        // What has arrived belongs to a live NAR; what a collection may take is decided there.
+        self.lease.finish();
+    }
+}
+
+impl fmt::Debug for Pull {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pull")
+            .field("manifest", &self.manifest)
+            .finish_non_exhaustive()
+    }
+}
