@@ -10,6 +10,7 @@
 
 mod answer;
 mod client;
+mod cluster;
 mod disk;
 mod environment;
 mod machine;
@@ -18,6 +19,7 @@ mod node;
 
 pub use answer::Answer;
 pub use client::Upload;
+pub use cluster::Cluster;
 pub use disk::Folder;
 pub use environment::{TestClock, TestEntropy};
 pub use machine::Machine;

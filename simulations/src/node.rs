@@ -11,6 +11,8 @@ use serde::Serialize;
 use tetryx_node::Node;
 use tetryx_protocol::api::CacheInfo;
 use tetryx_protocol::grant::Grants;
+use tetryx_protocol::id::ClusterId;
+use tetryx_state::query;
 use tetryx_store::disk::Survivors;
 use tower::ServiceExt;
 
@@ -48,6 +50,13 @@ impl TestNode {
         let _ = self.node.shutdown().await;
         drop(self);
         machine.start().await
+    }
+
+    /// The cluster it belongs to.
+    pub fn cluster_id(&self) -> ClusterId {
+        let view = self.node.replica().view().expect("the replica runs");
+        let cluster = query::cluster(&view).expect("the state is read");
+        cluster.expect("there is a cluster").id
     }
 
     /// A token of one hour.

@@ -15,7 +15,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("node/link", &["tetryx-protocol"]),
     ("node/gossip", &["tetryx-protocol"]),
     ("node/blobs", &["tetryx-link", "tetryx-protocol"]),
-    ("node/transfer", &["tetryx-link", "tetryx-protocol", "tetryx-store"]),
+    (
+        "node/transfer",
+        &["tetryx-link", "tetryx-protocol", "tetryx-store"],
+    ),
     (
         "node",
         &[
@@ -33,6 +36,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "simulations",
         &[
+            "tetryx-link",
             "tetryx-node",
             "tetryx-protocol",
             "tetryx-raft",
