@@ -148,26 +148,52 @@ impl Replica {
         let Some(open) = within(waited, self.proposals().open()).await else {
             return Err(ProposeError::NoLeader { waited });
         };
+        self.propose_under(open.id(), || open.oldest_open(), by, body).await
+    }
+
+    /// [`Replica::propose`] under an id that the caller keeps, for proposals that outlive a process: repeated under
+    /// the same id, now or by a later process, the command is applied once. `oldest_open` is the lowest serial of that
+    /// client that may still be repeated; no two commands ever share an id.
+    ///
+    /// # Errors
+    /// Those of [`Replica::propose`], about the attempts of this call alone: an earlier one may have been applied.
+    pub async fn propose_as(
+        &self,
+        id: ProposalId,
+        oldest_open: u64,
+        by: &str,
+        body: Body,
+    ) -> Result<Applied, ProposeError> {
+        self.propose_under(id, || oldest_open, by, body).await
+    }
+
+    async fn propose_under(
+        &self,
+        id: ProposalId,
+        oldest_open: impl Fn() -> u64,
+        by: &str,
+        body: Body,
+    ) -> Result<Applied, ProposeError> {
+        let waited = self.profile().propose();
         let in_doubt = AtomicBool::new(false);
-        match within(waited, self.attempt_until_answered(&open, by, body, &in_doubt)).await {
+        let answered = self.attempt_until_answered(id, oldest_open, by, body, &in_doubt);
+        match within(waited, answered).await {
             Some(answer) => answer.map_err(ProposeError::Replica),
-            None if in_doubt.load(Ordering::Relaxed) => Err(ProposeError::Unknown {
-                proposal: open.id(),
-                waited,
-            }),
+            None if in_doubt.load(Ordering::Relaxed) => Err(ProposeError::Unknown { proposal: id, waited }),
             None => Err(ProposeError::NoLeader { waited }),
         }
     }
 
     async fn attempt_until_answered(
         &self,
-        open: &OpenProposal<'_>,
+        id: ProposalId,
+        oldest_open: impl Fn() -> u64,
         by: &str,
         body: Body,
         in_doubt: &AtomicBool,
     ) -> Result<Applied, ReplicaError> {
         let mut command = Command {
-            proposal: open.id(),
+            proposal: id,
             oldest_open: 0,
             proposed_at: self.clock().utc(),
             by: by.to_owned(),
@@ -180,7 +206,7 @@ impl Replica {
             let known = metrics.borrow_and_update().current_leader.map(|id| id.0);
             let asked = hint.take().or(known);
             if let Some(leader) = asked {
-                command.oldest_open = open.oldest_open();
+                command.oldest_open = oldest_open();
                 command.proposed_at = self.clock().utc();
                 let was_in_doubt = in_doubt.swap(true, Ordering::Relaxed);
                 match self.attempt(leader, &command).await {

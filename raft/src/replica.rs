@@ -423,6 +423,12 @@ impl Replica {
         self.inner.is_closing.load(Ordering::Relaxed)
     }
 
+    #[cfg(test)]
+    pub(crate) fn corrupt(&self) {
+        let store = self.inner.store.lock().clone();
+        store.expect("it runs").corrupt();
+    }
+
     pub(crate) fn io(&self) -> Io {
         self.inner.io
     }

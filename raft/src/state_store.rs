@@ -198,6 +198,18 @@ impl StateStore {
         self.publish(applied)
     }
 
+    /// Changes the state behind everybody's back.
+    #[cfg(test)]
+    pub(crate) fn corrupt(&self) {
+        let transaction = self.database.begin_write().expect("the disk works");
+        let mut tables = WriteTables::open(&transaction).expect("the disk works");
+        let put = tables.put(Table::Holders, b"a row that nobody wrote", b"");
+        put.expect("the disk works");
+        drop(tables);
+        transaction.commit().expect("the disk works");
+        self.publish(self.applied()).expect("the disk works");
+    }
+
     /// Shows what the last commit changed.
     fn publish(&self, applied: Applied) -> Result<(), ReplicaError> {
         let index = applied.index();

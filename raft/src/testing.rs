@@ -82,7 +82,7 @@ pub(crate) fn node(number: u8) -> NodeId {
 pub(crate) fn init_cluster() -> Body {
     Body::InitCluster(InitCluster {
         cluster: ClusterId::from_bytes([7; 16]),
-        feature_level: 1,
+        feature_level: tetryx_state::command::FEATURE_LEVEL,
         token_public_key: [1; 32],
         sealed_token_key: vec![2; 64],
     })
@@ -97,6 +97,17 @@ pub(crate) fn add_large_member(number: u32) -> Body {
         .map(|at| format!("{number}-{at}-{}", "x".repeat(230)))
         .collect();
     Body::UpsertMember(member)
+}
+
+/// A command that makes a replica of the test a member, in a zone of this name.
+pub(crate) fn introduce(number: u8, zone: &str, role: Role) -> Body {
+    Body::UpsertMember(UpsertMember {
+        node: node(number),
+        name: format!("node-{number}"),
+        zone: zone.to_owned(),
+        addresses: vec![format!("192.0.2.{number}:4480")],
+        role,
+    })
 }
 
 /// A command that says `MemberAdded` when it is applied, and `Unchanged` if it were applied again.

@@ -1,9 +1,14 @@
 //! The crate as a whole, on disks and networks in memory, and once on real ones.
 
+mod audit;
 mod cluster;
 mod crash;
+mod durability;
 mod formats;
 mod proposals;
+mod reads;
+mod recover;
 mod restart;
 mod snapshots;
 mod storage_suite;
+mod supervise;

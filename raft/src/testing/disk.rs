@@ -19,6 +19,8 @@ pub(crate) struct MemoryDisk {
 #[derive(Debug, Default)]
 struct Shared {
     files: BTreeMap<String, Arc<Mutex<Vec<u8>>>>,
+    /// What was there, and safe, before the history.
+    base: BTreeMap<String, Vec<u8>>,
     history: Vec<(String, Operation)>,
     /// Writes that still succeed, if the disk is to fail.
     writes_left: Option<usize>,
@@ -51,7 +53,10 @@ impl MemoryDisk {
     /// and of the rest, in order, whatever `survives` says.
     pub(crate) fn after_power_failure(&self, operations: usize, mut survives: impl FnMut() -> bool) -> Self {
         let shared = self.shared.lock();
-        let mut files: BTreeMap<String, (Vec<u8>, Vec<Operation>)> = BTreeMap::new();
+        let base = shared.base.iter();
+        let mut files: BTreeMap<String, (Vec<u8>, Vec<Operation>)> = base
+            .map(|(name, content)| (name.clone(), (content.clone(), Vec::new())))
+            .collect();
         for (name, operation) in &shared.history[..operations] {
             let (synced, unsynced) = files.entry(name.clone()).or_default();
             match operation {
@@ -70,12 +75,18 @@ impl MemoryDisk {
                     carry_out(&mut content, &operation);
                 }
             }
-            (name, Arc::new(Mutex::new(content)))
+            (name, content)
         });
-        let files = files.collect();
+        Self::with(files.collect())
+    }
+
+    fn with(base: BTreeMap<String, Vec<u8>>) -> Self {
+        let files = base.iter();
+        let files = files.map(|(name, content)| (name.clone(), Arc::new(Mutex::new(content.clone()))));
         Self {
             shared: Arc::new(Mutex::new(Shared {
-                files,
+                files: files.collect(),
+                base,
                 ..Shared::default()
             })),
         }
@@ -84,16 +95,12 @@ impl MemoryDisk {
     /// The disk as it is now, for another process after this one was killed: everything written is there.
     pub(crate) fn after_kill(&self) -> Self {
         let shared = self.shared.lock();
-        let copy = |(name, file): (&String, &Arc<Mutex<Vec<u8>>>)| {
-            (name.clone(), Arc::new(Mutex::new(file.lock().clone())))
-        };
-        let files = shared.files.iter().map(copy).collect();
-        Self {
-            shared: Arc::new(Mutex::new(Shared {
-                files,
-                ..Shared::default()
-            })),
-        }
+        let files = shared.files.iter();
+        Self::with(
+            files
+                .map(|(name, file)| (name.clone(), file.lock().clone()))
+                .collect(),
+        )
     }
 
     /// Lets `writes` more writes succeed, and none after them.

@@ -92,6 +92,8 @@ struct State {
     /// Which start of a node may send: a killed one is silent.
     starts: BTreeMap<NodeId, u64>,
     isolated: BTreeSet<NodeId>,
+    /// These hear one another, and nobody else.
+    side: BTreeSet<NodeId>,
     rule: Rule,
     delay: (Duration, Duration),
 }
@@ -110,6 +112,7 @@ impl Hub {
             replicas: BTreeMap::new(),
             starts: BTreeMap::new(),
             isolated: BTreeSet::new(),
+            side: BTreeSet::new(),
             rule: Box::new(|_| Fate::Delivered),
             delay: (Duration::ZERO, Duration::ZERO),
         };
@@ -161,8 +164,15 @@ impl Hub {
         self.shared.state.lock().isolated.insert(node);
     }
 
+    /// Cuts the network in two: `side`, and everybody else.
+    pub(crate) fn split(&self, side: impl IntoIterator<Item = NodeId>) {
+        self.shared.state.lock().side = side.into_iter().collect();
+    }
+
     pub(crate) fn heal(&self) {
-        self.shared.state.lock().isolated.clear();
+        let mut state = self.shared.state.lock();
+        state.isolated.clear();
+        state.side.clear();
     }
 
     /// Decides over the fate of calls from now on.
@@ -199,7 +209,8 @@ impl Hub {
 
     fn target(&self, from: NodeId, to: NodeId) -> Option<Arc<Replica>> {
         let state = self.shared.state.lock();
-        if state.isolated.contains(&from) || state.isolated.contains(&to) {
+        let is_cut = state.side.contains(&from) != state.side.contains(&to);
+        if is_cut || state.isolated.contains(&from) || state.isolated.contains(&to) {
             return None;
         }
         state.replicas.get(&to)?.upgrade()
