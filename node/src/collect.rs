@@ -103,11 +103,14 @@ fn collect(node: &Node, surplus: Surplus) -> (u64, Result<CollectReport, tetryx_
     )
 }
 
-/// The manifests of all NARs that some path has and this node keeps, read page by page from one view of the state.
+/// The manifests of what waits in the outbox, and of all NARs that some path has and this node keeps, read page by page
+/// from one view of the state.
 fn live_manifests(
     node: &Node,
     surplus: Surplus,
 ) -> Result<impl Iterator<Item = Result<ManifestHash, MarkError>> + use<>, MarkError> {
+    // First the outbox: what leaves it from now on is in the state read below.
+    let provisional = node.outbox().manifests().into_iter().map(Ok);
     let view = node.replica().view()?;
     let keep = Keep::new(node, &view, surplus)?;
     let mut after: Option<NarHash> = None;
@@ -134,5 +137,5 @@ fn live_manifests(
             Err(error) => Some(Err(error.into())),
         }
     };
-    Ok(iter::from_fn(next).filter_map(Result::transpose))
+    Ok(provisional.chain(iter::from_fn(next).filter_map(Result::transpose)))
 }

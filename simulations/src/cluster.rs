@@ -59,6 +59,11 @@ impl Cluster {
         self.nodes[at].as_ref().expect("the node runs")
     }
 
+    /// How many machines there are or were.
+    pub fn places(&self) -> usize {
+        self.machines.len()
+    }
+
     /// The nodes that run.
     pub fn running(&self) -> impl Iterator<Item = &TestNode> {
         self.nodes.iter().flatten()

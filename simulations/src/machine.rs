@@ -137,6 +137,7 @@ impl Machine {
             entropy,
             replica,
             store: Arc::new(store),
+            outbox: Folder::new(&self.disk, "outbox/"),
             node_key,
             cluster_secret,
             links,

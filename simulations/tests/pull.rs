@@ -108,7 +108,7 @@ async fn a_provider_that_dies_in_mid_stream_is_not_noticed() {
     assert_eq!(response.status(), StatusCode::OK);
     let mut body = response.into_body();
     let mut file = Vec::new();
-    let mut next = async |body: &mut Body| -> Option<Bytes> {
+    let next = async |body: &mut Body| -> Option<Bytes> {
         let frame = body.frame().await?;
         Some(frame.expect("the stream goes on").into_data().expect("data"))
     };

@@ -23,17 +23,18 @@ pub(super) async fn ask(
     patience: Duration,
 ) -> Result<PeerResponse, LinkError> {
     let outcome = peers::ask(node.links().as_ref(), to, request, patience).await;
-    let now = node.clock().elapsed();
-    let mut known = node.replication().known.lock();
+    let is_work = matches!(request, PeerRequest::Hold { .. });
     match &outcome {
         // A refusal is a sign of life.
         Ok(_) | Err(LinkError::Refused { .. } | LinkError::TooLarge { .. }) => {
-            if known.heard(to, now) {
-                drop(known);
+            let now = node.clock().elapsed();
+            if node.replication().known.lock().heard(to, now) {
                 node.replication().failed.lock().clear();
             }
         }
-        Err(_) => known.not_heard(to),
+        // Whoever still copies has not fallen silent.
+        Err(LinkError::NoAnswer { .. }) if is_work => {}
+        Err(_) => node.replication().known.lock().not_heard(to),
     }
     outcome
 }

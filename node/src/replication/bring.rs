@@ -1,4 +1,4 @@
-//! Bringing a NAR to this node: what is missing of it is fetched, and it counts only when it is whole and durable.
+//! Bringing a NAR to this node: what is missing of it is fetched, and it counts only when it is whole.
 
 use std::sync::Arc;
 
@@ -37,8 +37,8 @@ pub(crate) enum BringError {
     Task { nar: NarHash, source: JoinError },
 }
 
-/// Makes the NAR whole and durable here, with its chunks pinned under `pin`, which the caller releases. Returns the
-/// length of the file that the local frames make.
+/// Makes the NAR whole here, with its chunks pinned under `pin`, which the caller releases. Returns the length of the
+/// file that the local frames make. What was here before may not be durable yet: flush the store before it is relied on.
 pub(crate) async fn bring(
     node: &Node,
     wanted: Wanted,
@@ -70,7 +70,7 @@ pub(crate) async fn bring(
     }
 }
 
-/// Pins the NAR, then looks how much of it is here, and makes that durable.
+/// Pins the NAR, then looks how much of it is here.
 async fn look(node: &Node, wanted: Wanted, pin: PinId) -> Result<Option<HeldNar>, BringError> {
     let Wanted {
         nar,
@@ -84,9 +84,6 @@ async fn look(node: &Node, wanted: Wanted, pin: PinId) -> Result<Option<HeldNar>
         if let Some(held) = &held {
             let chunks: Vec<_> = held.manifest.chunks.iter().map(|chunk| chunk.hash).collect();
             store.pin(&pin, &chunks);
-            if held.is_complete() {
-                store.flush()?;
-            }
         }
         Ok::<_, StoreError>(held)
     });

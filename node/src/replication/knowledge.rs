@@ -25,6 +25,8 @@ fn short(nar: &NarHash) -> Short {
 pub(super) struct Knowledge {
     /// NARs that are whole on this node.
     complete: HashSet<Short>,
+    /// The digest of `complete`, until that changes.
+    digest: Option<HeldDigest>,
     /// Known damage in the store when `complete` was begun.
     damaged: u64,
     /// NARs that are whole here, with frames of another total length than the record says.
@@ -60,7 +62,9 @@ impl Knowledge {
     }
 
     pub(super) fn note_complete(&mut self, nar: &NarHash, differs: bool) {
-        self.complete.insert(short(nar));
+        if self.complete.insert(short(nar)) {
+            self.digest = None;
+        }
         if differs {
             self.differing.insert(short(nar));
         } else {
@@ -74,7 +78,10 @@ impl Knowledge {
     }
 
     /// What this node holds whole, for the others to know where to ask first.
-    pub(super) fn held(&self) -> HeldDigest {
+    pub(super) fn held(&mut self) -> HeldDigest {
+        if let Some(digest) = &self.digest {
+            return digest.clone();
+        }
         // A digest looks at the first half of a hash only.
         let hashes: Vec<NarHash> = self
             .complete
@@ -85,19 +92,22 @@ impl Knowledge {
                 NarHash::from_bytes(bytes)
             })
             .collect();
-        HeldDigest::of(&hashes, hashes.len() as u64)
+        let digest = HeldDigest::of(&hashes, hashes.len() as u64);
+        self.digest = Some(digest.clone());
+        digest
     }
 
     /// Everything has to be looked at again.
     pub(super) fn forget_all_local(&mut self) {
         self.complete.clear();
+        self.digest = None;
     }
 
     /// Looks at everything again if the store has found other damage since.
     pub(super) fn see_damage(&mut self, damaged: u64) {
         if damaged != self.damaged {
             self.damaged = damaged;
-            self.complete.clear();
+            self.forget_all_local();
         }
     }
 

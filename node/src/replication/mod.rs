@@ -15,6 +15,7 @@ mod ask;
 mod bring;
 mod holds;
 mod knowledge;
+mod leave;
 mod pass;
 mod policy;
 mod serve;
@@ -41,6 +42,7 @@ use tokio::task::spawn_blocking;
 pub(crate) use self::holds::Lease;
 use self::holds::{Holds, TooManyHolds};
 use self::knowledge::Knowledge;
+pub(crate) use self::leave::left_at;
 use self::pass::Failures;
 pub use self::pass::PassReport;
 use self::policy::{CopyRules, Membership};
@@ -53,8 +55,10 @@ use crate::{Node, NodeError, collect};
 
 /// The longest pause between two passes: members are looked after at least so often.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// The longest one while others still lack what they should hold: how far they are is asked anew.
+const PAUSE_UNEVEN: Duration = Duration::from_secs(2);
 /// The shortest one: what happens within it is looked at together.
-const PAUSE_MIN: Duration = Duration::from_millis(200);
+const PAUSE_MIN: Duration = Duration::from_millis(500);
 /// Whether the store is nearly full is looked at so often.
 const ROOM_PAUSE: Duration = Duration::from_secs(5 * 60);
 /// A pause lasts at least so many times as long as the look before it, so that looking takes 5 % of the time at most.
@@ -87,6 +91,8 @@ pub struct Totals {
 /// How far the cluster is from what it should hold, as this node knows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
+    /// The log index of the state that was looked at.
+    pub as_of: u64,
     /// NARs of which a holder has no copy, or does not answer.
     pub under_replicated: Totals,
     /// Bytes of the files that have to be copied for that, over all nodes.
@@ -214,11 +220,15 @@ pub(crate) async fn run(node: Node) {
     let mut room_made = node.clock().elapsed();
     loop {
         let index = node.replica().applied_index();
-        let (again, look) = match pass::run(&node).await {
-            Ok(report) => (report.left > 0, report.look_took),
+        let (again, look, pause) = match pass::run(&node).await {
+            Ok(report) => {
+                let is_even = report.figures.under_replicated.nars == 0;
+                let pause = if is_even { PAUSE_MAX } else { PAUSE_UNEVEN };
+                (report.left > 0, report.look_took, pause)
+            }
             Err(error) => {
                 tracing::error!(error = error.chain(), "replication could not look at everything");
-                (false, PAUSE_MIN)
+                (false, PAUSE_MIN, PAUSE_MAX)
             }
         };
         let now = node.clock().elapsed();
@@ -240,7 +250,7 @@ pub(crate) async fn run(node: Node) {
                 }
             }
             () = replication.wake.notified() => {}
-            () = tokio::time::sleep(PAUSE_MAX) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

@@ -17,6 +17,7 @@ use tetryx_protocol::time::Elapsed;
 use tetryx_raft::StateView;
 use tetryx_state::query;
 use tetryx_state::records::NarRecord;
+use tetryx_store::StoreError;
 use tetryx_transfer::Priority;
 use tokio::task::spawn_blocking;
 
@@ -74,7 +75,10 @@ pub(super) async fn run(node: &Node) -> Result<PassReport, NodeError> {
         .lock()
         .keep_members(&members.others().collect(), begun);
     if members.others().next().is_none() {
-        *replication.figures.lock() = Figures::default();
+        *replication.figures.lock() = Figures {
+            as_of: view.applied_index(),
+            ..Figures::default()
+        };
         return Ok(PassReport::default());
     }
     join_all(members.others().map(|other| have(node, other, &[]))).await;
@@ -88,6 +92,7 @@ pub(super) async fn run(node: &Node) -> Result<PassReport, NodeError> {
     let rules = CopyRules::read(&view, node.config().replication.copies)?;
 
     let mut report = PassReport::default();
+    report.figures.as_of = view.applied_index();
     let mut wanted = Vec::new();
     let mut after = None;
     loop {
@@ -141,9 +146,15 @@ fn look(
     for (nar, record) in query::nars(view, after, PAGE)? {
         let copies = rules.of(view, &nar)?;
         let holders = membership.holders(&nar, copies);
+        let complete = is_complete(node, &nar, &record)?;
+        let mut duty = membership.duty(&nar, copies, &holders);
+        if duty == Duty::None && !complete && has_damaged_manifest(node, &record) {
+            // A collection cannot tell its chunks from garbage, and would take nothing at all.
+            duty = Duty::StandIn;
+        }
         items.push(Item {
-            duty: membership.duty(&nar, copies, &holders),
-            complete: is_complete(node, &nar, &record)?,
+            duty,
+            complete,
             nar,
             record,
             holders,
@@ -165,6 +176,11 @@ pub(super) fn is_complete(node: &Node, nar: &NarHash, record: &NarRecord) -> Res
     let differs = held.file_size() != record.file_size;
     node.replication().note_local(nar, differs);
     Ok(true)
+}
+
+fn has_damaged_manifest(node: &Node, record: &NarRecord) -> bool {
+    let manifest = node.store().manifest(&record.manifest);
+    matches!(manifest, Err(StoreError::CorruptManifest { .. }))
 }
 
 /// Asks those holders that have not said yet that they hold a NAR of the page.

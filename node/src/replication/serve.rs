@@ -72,6 +72,7 @@ pub(crate) async fn answer(node: &Node, from: NodeId, request: PeerRequest) -> R
                 frame_lens: whole.map(|held| held.frame_lens.clone()).unwrap_or_default(),
             })
         }
+        PeerRequest::HandOver { index } => super::leave::answer(node, index).await,
         PeerRequest::Roster => Err("the roster is not asked for here".to_owned()),
     }
 }

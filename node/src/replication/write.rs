@@ -8,11 +8,12 @@
 //! - Copies beyond that: the replicator makes them afterwards.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures::future::join_all;
 use parking_lot::Mutex;
 use tetryx_protocol::cache::CacheName;
-use tetryx_protocol::hash::ManifestHash;
+use tetryx_protocol::hash::{ManifestHash, NarHash};
 use tetryx_protocol::id::{HoldId, NodeId};
 use tetryx_protocol::peer::{HoldNar, PeerRequest, PeerResponse};
 
@@ -29,7 +30,7 @@ use crate::{Node, NodeError};
 )]
 pub struct NotEnoughCopies {
     /// The first NAR that lacks copies.
-    nar: tetryx_protocol::hash::NarHash,
+    nar: NarHash,
     have: usize,
     wanted: usize,
     /// What the last failure was.
@@ -45,7 +46,8 @@ struct Need {
     candidates: std::vec::IntoIter<NodeId>,
 }
 
-/// Has others hold the NARs that this node has durably, and returns whom it has asked.
+/// Has others hold the NARs that this node has durably, and returns whom it has asked. Takes at most `patience`; what
+/// is being copied then goes on being copied, and the next attempt finds it further.
 ///
 /// # Errors
 /// [`NodeError::NotEnoughCopies`]; otherwise the state cannot be read.
@@ -54,19 +56,20 @@ pub(crate) async fn secure(
     hold: HoldId,
     cache: &CacheName,
     nars: &[HoldNar],
+    patience: Duration,
 ) -> Result<Vec<NodeId>, NodeError> {
     let mut needs = needs(node, cache, nars)?;
-    // An answer has to come before the request is given up; copying goes on, and the next attempt finds it further.
-    let deadline = node
-        .clock()
-        .elapsed()
-        .plus(node.config().http.request_timeout * 9 / 10);
+    let began = node.clock().elapsed();
+    let left = || patience.saturating_sub(node.clock().elapsed().saturating_sub(began));
     let mut asked = Vec::new();
     let mut reason = "no other node can be asked".to_owned();
     loop {
         let mut questions: BTreeMap<NodeId, Vec<usize>> = BTreeMap::new();
         for (at, need) in needs.iter_mut().enumerate() {
-            let chosen: Vec<NodeId> = need.candidates.by_ref().take(need.open).collect();
+            let chosen: Vec<NodeId> = match left().is_zero() {
+                true => Vec::new(),
+                false => need.candidates.by_ref().take(need.open).collect(),
+            };
             if chosen.len() < need.open {
                 let others = need.wanted - need.open;
                 return Err(NodeError::NotEnoughCopies(NotEnoughCopies {
@@ -85,9 +88,9 @@ pub(crate) async fn secure(
         }
         let calls = questions.into_iter().map(|(target, which)| {
             let nars: Vec<HoldNar> = which.iter().map(|at| needs[*at].nar).collect();
+            let patience = left();
             async move {
-                let left = deadline.saturating_sub(node.clock().elapsed());
-                let (durable, reason) = hold_at(node, target, hold, &nars, left).await;
+                let (durable, reason) = hold_at(node, target, hold, &nars, patience).await;
                 (target, which, durable, reason)
             }
         });
@@ -110,6 +113,9 @@ pub(crate) async fn secure(
         }
     }
 }
+
+/// How long another node may take to copy what was just uploaded, ahead of the commit.
+const EARLY_PATIENCE: Duration = Duration::from_secs(30 * 60);
 
 /// What is being held elsewhere ahead of its commit, by upload.
 pub(super) type Early = Mutex<BTreeMap<HoldId, Vec<HoldNar>>>;
@@ -140,7 +146,7 @@ pub(crate) fn begin(node: &Node, hold: HoldId, cache: &CacheName, nar: HoldNar) 
             if nars.is_empty() {
                 return;
             }
-            if let Err(error) = secure(&in_background, hold, &cache, &nars).await {
+            if let Err(error) = secure(&in_background, hold, &cache, &nars, EARLY_PATIENCE).await {
                 tracing::debug!(error = error.chain(), "an upload is not held elsewhere yet");
             }
         }
@@ -190,7 +196,7 @@ async fn hold_at(
     target: NodeId,
     hold: HoldId,
     nars: &[HoldNar],
-    patience: std::time::Duration,
+    patience: Duration,
 ) -> (Vec<ManifestHash>, Option<String>) {
     let mut durable = Vec::new();
     for nars in nars.chunks(NARS_PER_REQUEST_MAX) {

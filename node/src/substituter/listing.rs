@@ -66,9 +66,17 @@ pub(super) async fn get(
     let (nar, record) = {
         let view = node.replica().view()?;
         pullable(&view, visitor, cache)?;
-        let path = query::path(&view, cache, &hash)?.ok_or_else(HttpError::not_found)?;
-        let record = query::nar(&view, &path.nar_hash)?.ok_or_else(HttpError::not_found)?;
-        (path.nar_hash, record)
+        match query::path(&view, cache, &hash)? {
+            Some(path) => {
+                let record = query::nar(&view, &path.nar_hash)?.ok_or_else(HttpError::not_found)?;
+                (path.nar_hash, record)
+            }
+            None => {
+                let waiting = node.outbox().path(cache, &hash);
+                let waiting = waiting.ok_or_else(HttpError::not_found)?;
+                (waiting.path.nar_hash, waiting.nar)
+            }
+        }
     };
     let manifest = record.manifest;
     let etag = format!("\"{manifest}\"");

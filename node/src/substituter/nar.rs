@@ -22,6 +22,7 @@ use super::pullable;
 use crate::Node;
 use crate::http::auth::Visitor;
 use crate::http::error::HttpError;
+use crate::outbox::PROVISIONAL;
 
 const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/x-nix-nar");
 const BYTES: HeaderValue = HeaderValue::from_static("bytes");
@@ -48,18 +49,23 @@ pub(super) async fn get(
     headers: &HeaderMap,
 ) -> Result<Response, HttpError> {
     let hash = parse_name(file).ok_or_else(HttpError::not_found)?;
-    let nar = {
+    let (nar, is_provisional) = {
         let view = node.replica().view()?;
         pullable(&view, visitor, cache)?;
-        if !query::holds(&view, cache, &hash)? {
-            return Err(HttpError::not_found());
+        if query::holds(&view, cache, &hash)? {
+            (query::nar(&view, &hash)?.ok_or_else(HttpError::not_found)?, false)
+        } else {
+            let waiting = node.outbox().nar(cache, &hash);
+            (waiting.ok_or_else(HttpError::not_found)?, true)
         }
-        query::nar(&view, &hash)?.ok_or_else(HttpError::not_found)?
     };
 
     let mut answer = HeaderMap::new();
     answer.insert(header::ACCEPT_RANGES, BYTES);
     answer.insert(header::CONTENT_TYPE, CONTENT_TYPE);
+    if is_provisional {
+        answer.extend([PROVISIONAL]);
+    }
     let recorded = format!("\"{}\"", nar.file_hash.to_nix32());
     let is_recorded = !node.replication().differs(&hash);
     if conditional::not_modified(headers, &recorded) {

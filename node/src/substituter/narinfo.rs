@@ -31,6 +31,7 @@ use super::{conditional, nar, pullable};
 use crate::Node;
 use crate::http::auth::Visitor;
 use crate::http::error::HttpError;
+use crate::outbox::PROVISIONAL;
 
 const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("text/x-nix-narinfo");
 
@@ -98,7 +99,9 @@ pub(super) fn get(
     }
 
     let record = pullable(&view, visitor, &key.0)?;
-    let path = query::path(&view, &key.0, &hash)?.ok_or_else(HttpError::not_found)?;
+    let Some(path) = query::path(&view, &key.0, &hash)? else {
+        return provisional(node, &key, &record, headers);
+    };
     let nar = query::nar(&view, &path.nar_hash)?.ok_or_else(HttpError::not_found)?;
     let differs = node.replication().differs(&path.nar_hash);
     let info = describe(path, &nar, differs, &record);
@@ -113,6 +116,23 @@ pub(super) fn get(
     let signed = Arc::new(sign(node, &key.0, &record, info, (made_from, differs), applied)?);
     kept.insert(key, Arc::clone(&signed));
     Ok(answer(&signed, headers))
+}
+
+/// A path that waits in the outbox: signed as any other, and not remembered.
+fn provisional(
+    node: &Node,
+    (cache, hash): &(CacheName, StorePathHash),
+    record: &CacheRecord,
+    headers: &HeaderMap,
+) -> Result<Response, HttpError> {
+    let waiting = node.outbox().path(cache, hash).ok_or_else(HttpError::not_found)?;
+    let differs = node.replication().differs(&waiting.path.nar_hash);
+    let info = describe(waiting.path, &waiting.nar, differs, record);
+    let made_from = fingerprint(&info, record);
+    let signed = sign(node, cache, record, info, (made_from, differs), 0)?;
+    let mut response = answer(&signed, headers);
+    response.headers_mut().extend([PROVISIONAL]);
+    Ok(response)
 }
 
 /// The narinfo without the cache's own signature.

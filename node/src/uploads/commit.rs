@@ -2,7 +2,7 @@
 //!
 //! # Invariants
 //! - Everything a path needs is durable before the path is proposed: here, and on as many other nodes as
-//!   `replication.write_replicas` asks for.
+//!   `replication.write_replicas` asks for. When the cluster cannot be asked, the path waits ([`crate::outbox`]).
 //! - A path's NAR was verified in the same session. Knowing the hash of somebody else's NAR does not publish it.
 //! - The session's pin outlives every proposal that may still be applied.
 //!
@@ -19,12 +19,13 @@ use tetryx_protocol::store_path::{StorePath, StorePathHash};
 use tetryx_raft::ProposeError;
 use tetryx_state::command::{NewNar, NewPath, PublishPaths};
 use tetryx_state::limits::Limit;
-use tetryx_state::{Body, Outcome, query};
+use tetryx_state::{Outcome, query};
 use tokio::task::spawn_blocking;
 
 use super::session::Lease;
 use crate::http::auth::Caller;
 use crate::http::error::HttpError;
+use crate::outbox::{Delivered, Delivery};
 use crate::{Node, NodeError, replication};
 
 /// Publishes the paths and waits until this node serves them.
@@ -40,12 +41,16 @@ pub(super) async fn commit(
         ));
     }
     let upstream: BTreeSet<StorePath> = request.upstream.into_iter().collect();
-    let (paths, unchanged) = resolve(node, lease, request.paths)?;
+    let Resolved {
+        paths,
+        unchanged,
+        provisional,
+    } = resolve(node, lease, request.paths)?;
     let mut response = CommitUploadResponse {
         index: node.replica().applied_index(),
         published: 0,
         unchanged,
-        provisional: 0,
+        provisional,
     };
     if paths.is_empty() {
         return Ok(response);
@@ -65,19 +70,27 @@ pub(super) async fn commit(
         })
         .collect();
     let nars: Vec<HoldNar> = nars.into_values().collect();
-    let holders = replication::secure(node, lease.hold(), lease.cache(), &nars).await?;
-    for batch in batches(paths) {
+    // The answer has to come before the request is given up.
+    let patience = node.config().http.request_timeout * 9 / 10;
+    let parts = batches(paths).into_iter().map(|batch| {
         let needed = batch
             .iter()
             .flat_map(|path| &path.references)
             .filter(|path| upstream.contains(*path));
         let upstream = needed.cloned().collect::<BTreeSet<_>>().into_iter().collect();
-        let body = Body::PublishPaths(PublishPaths {
+        PublishPaths {
             cache: lease.cache().clone(),
             paths: batch,
             upstream,
-        });
-        let (index, outcome) = node.propose(caller.subject(), body).await.inspect_err(|error| {
+        }
+    });
+    let parts: Vec<_> = parts.collect();
+    let mut delivery = Delivery::begin(node, caller, &parts).await?;
+    let holders = delivery
+        .secure(lease.hold(), lease.cache(), &nars, patience)
+        .await?;
+    for part in parts {
+        let delivered = delivery.publish(part).await.inspect_err(|error| {
             if !matches!(
                 error,
                 NodeError::Refused(_) | NodeError::Propose(ProposeError::NoLeader { .. })
@@ -86,28 +99,42 @@ pub(super) async fn commit(
                 lease.leave_undecided();
             }
         })?;
-        response.index = index;
-        if let Outcome::Published {
-            published,
-            updated,
-            unchanged,
-        } = outcome
-        {
-            node.metrics().paths_published.inc_by(published);
-            response.published += published;
-            response.unchanged += updated + unchanged;
+        match delivered {
+            Delivered::Taken { paths } => response.provisional += paths,
+            Delivered::Published { index, outcome } => {
+                response.index = index;
+                if let Outcome::Published {
+                    published,
+                    updated,
+                    unchanged,
+                } = outcome
+                {
+                    node.metrics().paths_published.inc_by(published);
+                    response.published += published;
+                    response.unchanged += updated + unchanged;
+                }
+            }
         }
     }
     replication::release(node, lease.hold(), holders, response.index);
     Ok(response)
 }
 
-/// Adds to each path what the session knows about its NAR. A path that the cache already has is only counted: so a
-/// commit whose answer was lost can be repeated in another session.
-fn resolve(node: &Node, lease: &Lease, uploads: Vec<PathUpload>) -> Result<(Vec<NewPath>, u64), HttpError> {
+/// What a commit asks for, held against what is there.
+struct Resolved {
+    paths: Vec<NewPath>,
+    /// Paths that the cache has already.
+    unchanged: u64,
+    /// Paths that wait in the outbox already.
+    provisional: u64,
+}
+
+/// Adds to each path what the session knows about its NAR. A path that the cache already has, or that waits, is only
+/// counted: so a commit whose answer was lost can be repeated in another session.
+fn resolve(node: &Node, lease: &Lease, uploads: Vec<PathUpload>) -> Result<Resolved, HttpError> {
     let view = node.replica().view()?;
     let mut paths = Vec::with_capacity(uploads.len());
-    let mut unchanged = 0;
+    let (mut unchanged, mut provisional) = (0, 0);
     for upload in uploads {
         let Some(nar) = lease.verified(&upload.nar_hash) else {
             let existing = query::path(&view, lease.cache(), &upload.store_path.hash)?;
@@ -115,6 +142,13 @@ fn resolve(node: &Node, lease: &Lease, uploads: Vec<PathUpload>) -> Result<(Vec<
                 .is_some_and(|path| path.store_path == upload.store_path && path.nar_hash == upload.nar_hash)
             {
                 unchanged += 1;
+                continue;
+            }
+            if node
+                .outbox()
+                .has(lease.cache(), &upload.store_path, &upload.nar_hash)
+            {
+                provisional += 1;
                 continue;
             }
             let message = format!(
@@ -140,7 +174,11 @@ fn resolve(node: &Node, lease: &Lease, uploads: Vec<PathUpload>) -> Result<(Vec<
             },
         });
     }
-    Ok((paths, unchanged))
+    Ok(Resolved {
+        paths,
+        unchanged,
+        provisional,
+    })
 }
 
 /// Splits paths into parts that each fit into one command, every path after the paths of the commit it refers to.
