@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use tetryx_link::{Channel, LinkError, RecvHalf, Service};
 use tetryx_protocol::chunk_wire::{
@@ -22,8 +22,8 @@ use crate::flight::Content;
 use crate::plan::{Order, OrderId};
 use crate::verify::{Frame, Verified};
 
-/// Bytes read from a stream at once.
-const READ_BYTES: usize = 256 << 10;
+/// Pieces read from a stream at once: each is what one packet brought.
+const PIECES: usize = 64;
 /// Bytes of frames that go to the verifier together, if they come fast enough.
 const BATCH_BYTES: usize = 1 << 20;
 
@@ -111,12 +111,13 @@ impl Errand {
         let mut waiting: VecDeque<u32> = self.order.items.iter().copied().collect();
         let mut batch = Vec::new();
         let mut batch_bytes = 0;
+        let mut pieces: [Bytes; PIECES] = std::array::from_fn(|_| Bytes::new());
         let stop = loop {
             if decoder.outstanding() == 0 {
                 break Stop::Complete;
             }
             // While bytes are there already, they are worth waiting for; otherwise what there is goes on.
-            let ready = match recv.read(READ_BYTES).now_or_never() {
+            let ready = match recv.read_pieces(&mut pieces).now_or_never() {
                 Some(ready) if batch_bytes < BATCH_BYTES => Some(ready),
                 other => {
                     self.hand_over(&mut batch, &mut batch_bytes).await;
@@ -128,16 +129,18 @@ impl Errand {
                 None => tokio::select! {
                     biased;
                     _ = &mut *cancelled => break Stop::Cancelled,
-                    read = recv.read(READ_BYTES) => read,
+                    read = recv.read_pieces(&mut pieces) => read,
                 },
             };
-            let bytes = match read {
-                Ok(Some(bytes)) => bytes,
+            let count = match read {
+                Ok(Some(count)) => count,
                 Ok(None) => break Stop::Link(self.ended_early()),
                 Err(error) => break Stop::Link(error),
             };
-            self.wire_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-            decoder.push(bytes);
+            for piece in &mut pieces[..count] {
+                self.wire_bytes.fetch_add(piece.len() as u64, Ordering::Relaxed);
+                decoder.push(std::mem::take(piece));
+            }
             match self.take(&mut decoder, &mut waiting, &mut batch).await {
                 Ok(taken) => batch_bytes += taken,
                 Err(error) => break Stop::Nonsense(error),

@@ -96,11 +96,21 @@ impl QuicRecv {
     }
 
     pub(crate) async fn read(&mut self, max: usize) -> Result<Option<Bytes>, LinkError> {
-        match self.stream.read_chunk(max, true).await {
-            Ok(chunk) => Ok(chunk.map(|chunk| chunk.bytes)),
-            Err(ReadError::ConnectionLost(error)) => Err(close::of_stream(self.node, &error)),
-            Err(ReadError::Reset(_)) => Err(self.broken("the other side gave it up")),
-            Err(other) => Err(self.broken(&other.to_string())),
+        let read = self.stream.read_chunk(max, true).await;
+        let chunk = read.map_err(|error| self.read_error(error))?;
+        Ok(chunk.map(|chunk| chunk.bytes))
+    }
+
+    pub(crate) async fn read_pieces(&mut self, pieces: &mut [Bytes]) -> Result<Option<usize>, LinkError> {
+        let read = self.stream.read_chunks(pieces).await;
+        read.map_err(|error| self.read_error(error))
+    }
+
+    fn read_error(&self, error: ReadError) -> LinkError {
+        match error {
+            ReadError::ConnectionLost(error) => close::of_stream(self.node, &error),
+            ReadError::Reset(_) => self.broken("the other side gave it up"),
+            other => self.broken(&other.to_string()),
         }
     }
 
