@@ -33,6 +33,9 @@ case $purpose in
 bench)
     need nginx nginx-light essential
     need wrk wrk essential
+    need etcd etcd-server essential
+    need rsync rsync essential
+    need python3 python3 essential
     need gcc build-essential
     ;;
 esac

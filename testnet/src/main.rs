@@ -86,14 +86,10 @@ fn main() -> Result<ExitCode> {
     } = Arguments::parse();
     match (command, inside) {
         (Command::Corpus { out }, _) => corpus::run(out)?,
-        (Command::Bench { what, corpus, rounds }, _) => bench::run(what, corpus, rounds)?,
         (Command::Probe, _) => enclosure::rehearse()?,
         (Command::Demo, None) => return enclosure::run(&["demo".to_owned()], loopback, 0),
-        (Command::Up { nodes, .. }, None) => {
-            // As they were typed, for the inner program to read once more.
-            let arguments: Vec<_> = std::env::args().skip(1).collect();
-            return enclosure::run(&arguments, loopback, nodes.into());
-        }
+        (Command::Up { nodes, .. }, None) => return enclosure::run(&typed(), loopback, nodes.into()),
+        (Command::Bench { .. }, None) => return enclosure::run(&typed(), loopback, 0),
         (Command::Scenario { name, .. }, _) if name == "list" => scenario::list()?,
         (Command::Scenario { name, seed }, None) => {
             scenario::find(&name)?;
@@ -107,6 +103,11 @@ fn main() -> Result<ExitCode> {
         (command, Some(footing)) => return within(command, footing),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The arguments as they were typed, for the inner program to read once more.
+fn typed() -> Vec<String> {
+    std::env::args().skip(1).collect()
 }
 
 /// Reads `STATION=PROFILE`.
@@ -142,7 +143,8 @@ fn within(command: Command, footing: Footing) -> Result<ExitCode> {
             scenario::run(&name, footing, seed.context("the outer program chose a seed")?)?;
         }
         Command::Rehearse { end } => rehearsal::run(end)?,
-        Command::Corpus { .. } | Command::Bench { .. } | Command::Probe | Command::Up { .. } => {}
+        Command::Bench { what, corpus, rounds } => bench::run(what, corpus, rounds, footing)?,
+        Command::Corpus { .. } | Command::Probe | Command::Up { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
 }

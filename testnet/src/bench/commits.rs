@@ -36,7 +36,11 @@ pub(super) fn run(rounds: usize) -> Result<Table> {
             here.push(ours.measure(&runtime, clients)?);
             there.push(measure_etcd(&runtime, &etcd, clients)?);
         }
-        let who = if clients == 1 { "1 client".to_owned() } else { format!("{clients} clients") };
+        let who = if clients == 1 {
+            "1 client".to_owned()
+        } else {
+            format!("{clients} clients")
+        };
         let mut row = |what: &str, unit, figure: fn(&Outcome) -> f64| {
             let of = |outcomes: &[Outcome]| median(outcomes.iter().map(figure).collect());
             table.row(&format!("{what}, {who}"), unit, of(&here), "etcd", of(&there));
@@ -99,7 +103,9 @@ impl Ours {
 
     fn addresses(&self) -> Vec<SocketAddr> {
         let running = self.cluster.running().into_iter();
-        running.map(|number| self.cluster.station(number).address()).collect()
+        running
+            .map(|number| self.cluster.station(number).address())
+            .collect()
     }
 
     async fn writer(&self, client: usize) -> Result<PinWriter> {

@@ -40,11 +40,32 @@ impl Etcd {
             let data: PathBuf = work.path().join(format!("n{number}"));
             let (client_url, peer_url) = (format!("http://{client}"), format!("http://{peer}"));
             let mut command = Command::new("etcd");
-            command.args(["--name", &format!("n{number}"), "--log-level", "error", "--data-dir"]);
+            command.args([
+                "--name",
+                &format!("n{number}"),
+                "--log-level",
+                "error",
+                "--data-dir",
+            ]);
             command.arg(&data);
-            command.args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url]);
-            command.args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url]);
-            command.args(["--initial-cluster-state", "new", "--initial-cluster", &members.join(",")]);
+            command.args([
+                "--listen-client-urls",
+                &client_url,
+                "--advertise-client-urls",
+                &client_url,
+            ]);
+            command.args([
+                "--listen-peer-urls",
+                &peer_url,
+                "--initial-advertise-peer-urls",
+                &peer_url,
+            ]);
+            command.args([
+                "--initial-cluster-state",
+                "new",
+                "--initial-cluster",
+                &members.join(","),
+            ]);
             let running = Running::start(command).context("testnet/setup.sh installs etcd-server")?;
             nodes.push(Node {
                 running: Some(running),
@@ -62,7 +83,10 @@ impl Etcd {
     fn wait_healthy(&self, client: SocketAddr) -> Result<()> {
         let http = Http::new(&format!("http://{client}"), None);
         for _ in 0..1_000_000 {
-            if http.get_json("/health").is_ok_and(|health| health["health"] == "true") {
+            if http
+                .get_json("/health")
+                .is_ok_and(|health| health["health"] == "true")
+            {
                 return Ok(());
             }
             std::thread::yield_now();
@@ -86,7 +110,10 @@ impl Etcd {
     pub(super) fn kill_leader(&mut self) -> Result<SocketAddr> {
         for node in &mut self.nodes {
             let http = Http::new(&format!("http://{}", node.clients), None);
-            let status = http.post_json("/v3/maintenance/status", &serde_json::json!({}))?;
+            let status = http
+                .post_json("/v3/maintenance/status", &serde_json::json!({}))?
+                .ok()?
+                .json()?;
             if status["leader"].is_string() && status["leader"] == status["header"]["member_id"] {
                 let mut running = node.running.take().context("the leader was killed before")?;
                 running.kill()?;

@@ -62,7 +62,13 @@ pub(super) fn satellite() -> Result<Table> {
     let ours = megabits(bytes, watch.seconds());
     let tcp = curl_over(&cluster, pusher, other)?;
     let mut table = Table::new("one NAR of 256 MiB over 600 ms, 1 % loss, 50 Mbit/s");
-    table.row("share of the link", Unit::MegabitPerSecond, ours, "the link", megabits_of(GEO_RATE));
+    table.row(
+        "share of the link",
+        Unit::MegabitPerSecond,
+        ours,
+        "the link",
+        megabits_of(GEO_RATE),
+    );
     table.row("beside TCP", Unit::MegabitPerSecond, ours, "curl from nginx", tcp);
     Ok(table)
 }
@@ -71,7 +77,8 @@ pub(super) fn satellite() -> Result<Table> {
 fn holder_first(cluster: &Cluster, path: &str) -> Result<usize> {
     cluster.cli(0, ["push", CACHE, path])?;
     cluster.wait_until_copied()?;
-    let chunks = |station: usize| Ok::<_, anyhow::Error>(cluster.status(station)?["store"]["chunks"].as_u64());
+    let chunks =
+        |station: usize| Ok::<_, anyhow::Error>(cluster.status(station)?["store"]["chunks"].as_u64());
     Ok(usize::from(chunks(1)? > chunks(0)?))
 }
 
@@ -87,7 +94,14 @@ fn curl_over(cluster: &Cluster, from: usize, to: usize) -> Result<f64> {
     fs::write(folder.path().join("image"), vec![7; GEO_BYTES]).context("cannot write a file")?;
     let mut command = server_ns.command("python3");
     command
-        .args(["-m", "http.server", "8000", "--bind", &server.space.to_string(), "--directory"])
+        .args([
+            "-m",
+            "http.server",
+            "8000",
+            "--bind",
+            &server.space.to_string(),
+            "--directory",
+        ])
         .arg(folder.path());
     let _server = Running::start(command)?;
     let url = format!("http://{}:8000/image", server.space);
@@ -97,16 +111,26 @@ fn curl_over(cluster: &Cluster, from: usize, to: usize) -> Result<f64> {
         Finished::run(head)?.ok()
     })?;
     let mut command: Command = client_ns.command("curl");
-    command.args(["--silent", "--output", "/dev/null", "--write-out", "%{speed_download}"]);
+    command.args([
+        "--silent",
+        "--output",
+        "/dev/null",
+        "--write-out",
+        "%{speed_download}",
+    ]);
     command.args(["--max-time", TCP_SECONDS, &url]);
     let said = Finished::run(command)?.stdout;
-    let bytes_a_second: f64 = said.trim().parse().with_context(|| format!("curl said {said:?}"))?;
+    let bytes_a_second: f64 = said
+        .trim()
+        .parse()
+        .with_context(|| format!("curl said {said:?}"))?;
     Ok(bytes_a_second * 8.0 / 1e6)
 }
 
 /// The same NAR for a station that lacks it: from one provider, and from four, each behind 20 Mbit/s.
 pub(super) fn providers() -> Result<Table> {
-    let config = "[p2p]\nmdns = false\n\n[raft]\nprofile = \"wan\"\n\n[replication]\ncopies = 4\nwrite_replicas = 1\n";
+    let config =
+        "[p2p]\nmdns = false\n\n[raft]\nprofile = \"wan\"\n\n[replication]\ncopies = 4\nwrite_replicas = 1\n";
     let cluster = Cluster::start(Shape {
         config: Some(config.to_owned()),
         ..Shape::new(5, Footing::Namespaces, 1)
@@ -118,7 +142,10 @@ pub(super) fn providers() -> Result<Table> {
         let before = pack_bytes(&cluster)?;
         cluster.cli(0, ["push", CACHE, &path])?;
         cluster.wait_until_copied()?;
-        let grown = pack_bytes(&cluster)?.into_iter().zip(before).map(|(after, before)| after - before);
+        let grown = pack_bytes(&cluster)?
+            .into_iter()
+            .zip(before)
+            .map(|(after, before)| after - before);
         let (_, lacking) = grown.zip(0..).min().context("there are stations")?;
         let links = cluster.links()?;
         for station in (0..cluster.len()).filter(|station| *station != lacking) {
@@ -145,7 +172,13 @@ pub(super) fn providers() -> Result<Table> {
     }
     let mut table = Table::new("one NAR of 40 MiB, each provider behind 20 Mbit/s");
     let rate = |seconds: f64| megabits(SHARED_BYTES, seconds);
-    table.row("from four providers", Unit::MegabitPerSecond, rate(seconds[1]), "from one", rate(seconds[0]));
+    table.row(
+        "from four providers",
+        Unit::MegabitPerSecond,
+        rate(seconds[1]),
+        "from one",
+        rate(seconds[0]),
+    );
     Ok(table)
 }
 

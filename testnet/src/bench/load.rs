@@ -106,7 +106,9 @@ impl Writer for EtcdWriter {
         let status = answer.headers().get("grpc-status").cloned();
         let answer = answer.into_body().collect().await?;
         let trailers = answer.trailers().and_then(|trailers| trailers.get("grpc-status"));
-        let status = status.or_else(|| trailers.cloned()).context("etcd gave no status")?;
+        let status = status
+            .or_else(|| trailers.cloned())
+            .context("etcd gave no status")?;
         ensure!(status == "0", "etcd refused a write: {status:?}");
         Ok(())
     }
@@ -153,7 +155,11 @@ impl Writer for PinWriter {
     async fn write(&mut self, number: usize) -> Result<()> {
         let turn = number / self.paths.len();
         let path = &self.paths[number % self.paths.len()];
-        let method = if turn.is_multiple_of(2) { Method::PUT } else { Method::DELETE };
+        let method = if turn.is_multiple_of(2) {
+            Method::PUT
+        } else {
+            Method::DELETE
+        };
         let request = Request::builder()
             .method(method)
             .uri(path)

@@ -22,6 +22,10 @@ pub(super) enum Unit {
     Mib,
     /// Seconds, of which fewer are better.
     Seconds,
+    /// Milliseconds, of which fewer are better.
+    Milliseconds,
+    /// Megabits a second.
+    MegabitPerSecond,
 }
 
 impl Unit {
@@ -31,6 +35,8 @@ impl Unit {
             Self::PerSecond => format!("{figure:.0} /s"),
             Self::Mib => format!("{figure:.1} MiB"),
             Self::Seconds => format!("{figure:.2} s"),
+            Self::Milliseconds => format!("{figure:.1} ms"),
+            Self::MegabitPerSecond => format!("{figure:.1} Mbit/s"),
         }
     }
 }
