@@ -15,6 +15,7 @@ use tetryx_store::StoreError;
 use thiserror::Error as ThisError;
 
 use crate::config::ConfigError;
+use crate::outbox::OutboxError;
 use crate::replication::NotEnoughCopies;
 
 /// A failure of the node: to start, to run, or to reach its own parts.
@@ -101,6 +102,8 @@ pub enum NodeError {
     NotEnoughCopies(#[from] NotEnoughCopies),
     #[error("{why}")]
     Busy { why: String },
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
     #[error("the chunk store failed")]
     Store(#[source] Box<StoreError>),
     #[error("the running node could not do it: {why}")]

@@ -18,6 +18,7 @@ pub mod membership;
 mod metrics;
 mod node;
 pub mod open;
+pub mod outbox;
 pub mod peers;
 pub mod places;
 pub mod presence;

@@ -27,6 +27,7 @@ use tetryx_state::command::RegisterToken;
 use tetryx_state::records::{CacheRecord, ClusterRecord};
 use tetryx_state::{Body, Outcome, query};
 use tetryx_store::ChunkStore;
+use tetryx_store::disk::Disk;
 use tetryx_transfer::{Budgets, ChunkServer, Fetcher};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -36,12 +37,13 @@ use crate::collect::CollectSummary;
 use crate::config::{Config, Zone};
 use crate::http::tokens::TokenDesk;
 use crate::metrics::Metrics;
+use crate::outbox::Outbox;
 use crate::peers::{Advertisement, NodeRoster};
 use crate::replication::Replication;
 use crate::secrets::{ClusterSecret, NodeKey};
 use crate::substituter::Substituter;
 use crate::uploads::Uploads;
-use crate::{NodeError, collect, membership, peers, presence, replication, secrets};
+use crate::{NodeError, collect, membership, outbox, peers, presence, replication, secrets};
 
 /// What a node is made of. Production opens these from disk; a test or a simulation brings its own.
 #[derive(Debug)]
@@ -52,6 +54,8 @@ pub struct Parts {
     /// A replica whose cluster exists and is applied here ([`crate::first_start::found_cluster`]).
     pub replica: Replica,
     pub store: Arc<ChunkStore>,
+    /// Where the outbox keeps its journal; nobody else may use it.
+    pub outbox: Arc<dyn Disk>,
     pub node_key: NodeKey,
     pub cluster_secret: ClusterSecret,
     /// The ways to other nodes; [`peers::NoLinks`] for a node alone.
@@ -83,6 +87,7 @@ struct Inner {
     counts: Mutex<Option<(u64, Counts)>>,
     substituter: Substituter,
     uploads: Uploads,
+    outbox: Outbox,
     chunk_server: ChunkServer,
     fetcher: Fetcher,
     replication: Replication,
@@ -105,7 +110,7 @@ impl Node {
     /// Puts the parts together. Starts nothing: see [`Self::start_tasks`].
     ///
     /// # Errors
-    /// When the replica holds no cluster yet, or its keys were sealed under another secret.
+    /// When the replica holds no cluster yet, its keys were sealed under another secret, or the outbox cannot be read.
     pub fn assemble(parts: Parts) -> Result<Self, NodeError> {
         let cluster = query::cluster(&parts.replica.view()?)?.ok_or(NodeError::NoCluster)?;
         let tokens = TokenDesk::open(&cluster, &parts.cluster_secret)?;
@@ -119,6 +124,7 @@ impl Node {
             counts: Mutex::default(),
             substituter: Substituter::new(&parts.config),
             uploads: Uploads::new(&parts.config),
+            outbox: Outbox::open(Arc::clone(&parts.outbox), parts.entropy.as_ref())?,
             chunk_server: ChunkServer::new(Arc::clone(&parts.store)),
             fetcher: fetcher(&parts),
             replication: Replication::new(parts.clock.elapsed()),
@@ -215,6 +221,11 @@ impl Node {
     /// What keeps every NAR on as many nodes as it should be.
     pub fn replication(&self) -> &Replication {
         &self.inner.replication
+    }
+
+    /// The pushes that wait for the cluster, and what became of others.
+    pub fn outbox(&self) -> &Outbox {
+        &self.inner.outbox
     }
 
     /// Hands chunks of the store to other nodes.
@@ -369,6 +380,7 @@ impl Node {
         self.spawn(membership::supervise(self.clone()));
         self.spawn(presence::announce(self.clone()));
         self.spawn(replication::run(self.clone()));
+        self.spawn(outbox::run(self.clone()));
         let interval = self.config().gc.interval;
         if interval.is_zero() {
             return;

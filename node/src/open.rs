@@ -12,7 +12,7 @@ use tetryx_protocol::ticket::JoinTicket;
 use tetryx_raft::environment::{Clock, Entropy};
 use tetryx_raft::{AuditEvery, Compaction, DirectoryFiles, Io, Profile, Replica, ReplicaConfig};
 use tetryx_state::query;
-use tetryx_store::disk::RealDisk;
+use tetryx_store::disk::{Disk, RealDisk};
 use tetryx_store::{ChunkStore, StoreConfig};
 
 use crate::clock::SystemClock;
@@ -185,6 +185,7 @@ impl Ground {
             entropy: self.entropy,
             replica,
             store,
+            outbox: open_outbox(data_dir)?,
             node_key: self.node_key,
             cluster_secret,
             links: doors.links,
@@ -339,6 +340,13 @@ async fn open_store(config: &Config, data_dir: &DataDir) -> Result<Arc<ChunkStor
             .map_err(NodeError::from)
     };
     tokio::task::spawn_blocking(open).await?
+}
+
+/// Takes the folder of the outbox into use.
+fn open_outbox(data_dir: &DataDir) -> Result<Arc<dyn Disk>, NodeError> {
+    let path = data_dir.outbox();
+    let disk = RealDisk::new(path.clone()).map_err(|source| NodeError::file("opening", &path, source))?;
+    Ok(Arc::new(disk))
 }
 
 /// What the configuration says about the store.

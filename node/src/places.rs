@@ -91,6 +91,11 @@ impl DataDir {
     pub fn store(&self) -> PathBuf {
         self.path.join("store")
     }
+
+    /// What waits for the cluster.
+    pub fn outbox(&self) -> PathBuf {
+        self.path.join("outbox")
+    }
 }
 
 #[cfg(test)]

@@ -156,6 +156,7 @@ impl TestNode {
             entropy,
             replica,
             store: Arc::new(store),
+            outbox: Arc::new(MemoryDisk::new()),
             node_key,
             cluster_secret,
             links: Arc::new(NoLinks),

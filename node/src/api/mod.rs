@@ -5,7 +5,9 @@
 mod caches;
 mod members;
 mod metrics;
+mod outbox;
 mod paths;
+mod standing;
 mod status;
 mod tokens;
 
@@ -25,6 +27,7 @@ pub(crate) fn routes() -> Router<Node> {
         .route("/ready", get(status::ready))
         .route("/metrics", get(metrics::metrics))
         .route("/api/v1/status", get(status::status))
+        .route("/api/v1/outbox", get(outbox::report))
         .route("/api/v1/caches", get(caches::list).post(caches::create))
         .route(
             "/api/v1/caches/{cache}",

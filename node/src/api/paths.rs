@@ -37,7 +37,9 @@ pub(super) async fn missing(
     } else {
         caller.cache_in(&view, &cache, CachePermission::Push)?;
     }
-    let missing = query::missing_paths(&view, &cache, &request.store_path_hashes)?;
+    let mut missing = query::missing_paths(&view, &cache, &request.store_path_hashes)?;
+    // What waits in the outbox need not be sent again.
+    missing.retain(|hash| node.outbox().path(&cache, hash).is_none());
     Ok(ApiJson(MissingPathsResponse { missing }))
 }
 

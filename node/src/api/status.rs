@@ -1,13 +1,11 @@
 //! `/health`, `/ready`, `/api/v1/status`: how the node is.
 
 use axum::extract::State;
-use tetryx_protocol::api::{
-    ErrorName, MembersSummary, OutboxCounts, ReadLevel, StateHashInfo, StatusResponse, StoreStatus,
-    UnderReplicated,
-};
+use tetryx_protocol::api::{ErrorName, StateHashInfo, StatusResponse, StoreStatus, UnderReplicated};
 use tetryx_raft::StateView;
 use tetryx_state::{Table, query};
 
+use super::standing::Facts;
 use crate::Node;
 use crate::http::auth::Caller;
 use crate::http::error::HttpError;
@@ -46,6 +44,8 @@ pub(super) async fn status(
     caller.token()?;
     let replica = node.replica().status();
     let counts = counts(&node).await?;
+    let store = store_status(&node).await?;
+    let facts = Facts::gather(&node, &replica, node.outbox().counts(), store.damaged);
     let quorum = match (replica.leader, replica.voters.len()) {
         (None, voters) => format!("no leader known among {voters} voters; changes must wait"),
         (Some(leader), 1) if leader == node.node_id() => "1 of 1 voters: this node decides alone".to_owned(),
@@ -68,18 +68,21 @@ pub(super) async fn status(
         nars: counts.nars,
         path_bytes: counts.path_bytes,
         nar_bytes: counts.nar_bytes,
-        store: store_status(&node).await?,
-        members: MembersSummary::default(),
+        store,
+        members: facts.members,
         state_hash: replica.audit.map(|audited| StateHashInfo {
             index: audited.index,
             hash: audited.hash.to_string(),
         }),
-        state_age_seconds: None,
-        read_level: ReadLevel::default(),
-        under_replicated: UnderReplicated::default(),
-        bytes_to_move: 0,
-        outbox: OutboxCounts::default(),
-        safety: Vec::new(),
+        state_age_seconds: facts.age.map(|age| age.as_secs()),
+        read_level: facts.read_level(),
+        under_replicated: UnderReplicated {
+            nars: facts.copies.under_replicated.nars,
+            bytes: facts.copies.under_replicated.bytes,
+        },
+        bytes_to_move: facts.copies.bytes_to_move,
+        outbox: facts.outbox,
+        safety: facts.sentences(),
     }))
 }
 

@@ -118,6 +118,10 @@ impl From<NodeError> for HttpError {
             NodeError::Refused(refusal) => refusal.into(),
             NodeError::Propose(error) => error.into(),
             NodeError::Store(error) => (*error).into(),
+            NodeError::Outbox(error) if error.is_full() => {
+                tracing::warn!(%error, "refused for want of space");
+                Self::new(ErrorName::StorageFull, error.to_string())
+            }
             NodeError::NotEnoughCopies(error) => Self::new(ErrorName::NotEnoughCopies, error.to_string()),
             NodeError::Busy { why } => Self::new(ErrorName::NotReady, why),
             error => Self::internal(&error),
