@@ -114,10 +114,7 @@ fn copies(status: &StatusResponse) -> String {
         ),
     };
     if status.bytes_to_move > 0 {
-        text.push_str(&format!(
-            ", {} to fetch here",
-            render::bytes(status.bytes_to_move)
-        ));
+        text.push_str(&format!(", {} to move", render::bytes(status.bytes_to_move)));
     }
     text
 }

@@ -42,6 +42,11 @@ pub enum PeerRequest {
         /// Its manifest.
         manifest: ManifestHash,
     },
+    /// What the asked node still has to hand over before it can leave.
+    HandOver {
+        /// The answer must be as of this log index, or a later one.
+        index: u64,
+    },
 }
 
 /// A NAR to hold.
@@ -89,6 +94,13 @@ pub enum PeerResponse {
     Layout {
         /// The length of each frame in bytes, in the order of the NAR; empty when the asked node lacks some.
         frame_lens: Vec<u32>,
+    },
+    /// To [`PeerRequest::HandOver`].
+    HandOver {
+        /// NARs that too few others hold.
+        nars: u64,
+        /// Their bytes, uncompressed.
+        bytes: u64,
     },
 }
 

@@ -84,7 +84,7 @@ pub struct StatusResponse {
     /// What has fewer copies than it should.
     #[serde(default)]
     pub under_replicated: UnderReplicated,
-    /// Bytes this node has yet to fetch.
+    /// Bytes that have to be copied for that, over all nodes.
     #[serde(default)]
     pub bytes_to_move: u64,
     /// Pushes taken while the cluster could not be asked.

@@ -113,6 +113,7 @@ fn peer_requests() -> Vec<PeerRequest> {
         PeerRequest::Layout {
             manifest: manifest(8),
         },
+        PeerRequest::HandOver { index: 300 },
     ]
 }
 
@@ -136,6 +137,7 @@ fn peer_responses() -> Vec<PeerResponse> {
         PeerResponse::Layout {
             frame_lens: vec![300, 5],
         },
+        PeerResponse::HandOver { nars: 2, bytes: 300 },
     ]
 }
 
