@@ -279,6 +279,7 @@ impl<'a> Download<'a> {
                     self.planner.handle_budget(provider, until);
                 }
             }
+            Event::Progress { order } => self.planner.handle_progress(now, order),
             Event::Lacking { order, item } => self.planner.handle_lacking(now, order, item),
             Event::Verified { provider, verified } => return self.verified(now, provider, verified),
             Event::Nonsense { provider, error } => self.drop_liar(now, provider, &error),

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
@@ -24,6 +25,8 @@ use crate::verify::{Frame, Verified};
 
 /// Pieces read from a stream at once: each is what one packet brought.
 const PIECES: usize = 64;
+/// How often a frame that is long under way is reported.
+const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 /// Bytes of frames that go to the verifier together, if they come fast enough.
 const BATCH_BYTES: usize = 1 << 20;
 
@@ -32,6 +35,8 @@ const BATCH_BYTES: usize = 1 << 20;
 pub(crate) enum Event {
     /// A frame came in, and is on its way to the verifier.
     Received { order: OrderId, item: u32, bytes: u64 },
+    /// Something came in, though no whole frame for a while.
+    Progress { order: OrderId },
     /// The provider has it not, or damaged.
     Lacking { order: OrderId, item: u32 },
     /// The verifier is done with a batch from a provider.
@@ -112,6 +117,7 @@ impl Errand {
         let mut batch = Vec::new();
         let mut batch_bytes = 0;
         let mut pieces: [Bytes; PIECES] = std::array::from_fn(|_| Bytes::new());
+        let mut told = (self.shared.now)();
         let stop = loop {
             if decoder.outstanding() == 0 {
                 break Stop::Complete;
@@ -141,7 +147,12 @@ impl Errand {
                 self.wire_bytes.fetch_add(piece.len() as u64, Ordering::Relaxed);
                 decoder.push(std::mem::take(piece));
             }
+            let now = (self.shared.now)();
             match self.take(&mut decoder, &mut waiting, &mut batch).await {
+                Ok(0) if now.saturating_sub(told) >= PROGRESS_EVERY => {
+                    told = now;
+                    self.tell(Event::Progress { order: self.order.id }).await;
+                }
                 Ok(taken) => batch_bytes += taken,
                 Err(error) => break Stop::Nonsense(error),
             }

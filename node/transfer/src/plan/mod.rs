@@ -81,7 +81,7 @@ pub enum PlanState {
 /// How a plan is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlanConfig {
-    /// How long to go on without any arrival while every provider fails.
+    /// How long to go on without any arrival while every provider fails; three times as long while one is silent.
     pub patience: Duration,
     /// The most bytes that may be outstanding altogether.
     pub outstanding_max: u64,
@@ -274,6 +274,16 @@ impl Planner {
         Some(node)
     }
 
+    /// Input: bytes of an order came in, though no whole item yet: its provider is not silent.
+    pub fn handle_progress(&mut self, now: Elapsed, order: OrderId) {
+        if let Some(open) = self.open.get(&order) {
+            self.arrived = now;
+            if let Some(provider) = self.providers.get_mut(&open.provider) {
+                provider.heard = now;
+            }
+        }
+    }
+
     /// Input: an item is verified and stored, whichever order it came from. Tells whether that is news.
     pub fn handle_stored(&mut self, item: u32) -> bool {
         let entry = &mut self.items[item as usize];
@@ -418,8 +428,12 @@ impl Planner {
         if self.stored == self.items.len() {
             return PlanState::Done;
         }
-        if !self.open.is_empty() || self.received > 0 {
+        let waited = now.saturating_sub(self.arrived);
+        if self.received > 0 || (!self.open.is_empty() && waited < self.config.patience * 3) {
             return PlanState::Working;
+        }
+        if !self.open.is_empty() {
+            return PlanState::Unreachable;
         }
         let usable = || {
             self.providers
@@ -437,9 +451,7 @@ impl Planner {
             return PlanState::Nobody { item: *first };
         }
         let failing = |item: &u32| usable().all(|p| p.failures() > 0 || p.lacks.contains(item));
-        if now.saturating_sub(self.arrived) >= self.config.patience
-            && self.pending.iter().take(SCAN_MAX).any(|item| failing(item))
-        {
+        if waited >= self.config.patience && self.pending.iter().take(SCAN_MAX).any(|item| failing(item)) {
             return PlanState::Unreachable;
         }
         PlanState::Working

@@ -192,7 +192,11 @@ impl Supplier {
         let rate = self.manners.lock().rate;
         if let Some(rate) = rate {
             let nanos = frame.len() as u64 * 1_000_000_000 / rate.max(1);
-            tokio::time::sleep(Duration::from_nanos(nanos)).await;
+            let wait = Duration::from_nanos(nanos);
+            if wait > Duration::from_secs(2) {
+                return trickle(send, location.raw_len, frame, rate).await;
+            }
+            tokio::time::sleep(wait).await;
         }
         drop(turn);
         let silent = self.manners.lock().falls_silent_after;
@@ -210,6 +214,21 @@ impl Supplier {
     fn asked(&self) -> Vec<ChunkHash> {
         self.asked.lock().clone()
     }
+}
+
+/// Sends a frame byte by byte, so to say.
+async fn trickle(
+    send: &mut tetryx_link::SendHalf,
+    raw_len: u32,
+    frame: Bytes,
+    rate: u64,
+) -> Result<(), tetryx_link::LinkError> {
+    send.write_all(&found_head(raw_len, frame.len())).await?;
+    for piece in frame.chunks(usize::try_from(rate).unwrap() / 2) {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        send.write_all(piece).await?;
+    }
+    Ok(())
 }
 
 #[derive(Debug)]

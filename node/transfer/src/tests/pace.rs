@@ -158,3 +158,23 @@ async fn a_background_fetch_that_somebody_waits_for_is_no_longer_held_back() {
 
     assert!(clock().saturating_sub(Elapsed::ZERO) < Duration::from_secs(20));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_link_on_which_one_chunk_takes_minutes_still_delivers_each_once() {
+    // given the only provider, behind 16 kbit/s
+    let (hub, nar) = (Hub::new(), Nar::of(1, 4, 131_072));
+    let (_, supplier) = Station::supplying(&hub, 1, &nar, paced(2_000));
+    let getter = Station::new(&hub, 2);
+
+    let report = getter
+        .fetcher()
+        .fetch(request(&nar, &[1]))
+        .finished()
+        .await
+        .unwrap();
+
+    assert_eq!(
+        (report.chunks, report.duplicate_bytes, supplier.asked().len()),
+        (4, 0, 4)
+    );
+}
