@@ -5,11 +5,11 @@ use std::time::Duration;
 use tetryx_gossip::Gossip;
 use tetryx_protocol::message::Message;
 use tetryx_protocol::presence::{Presence, PresenceState};
+use tetryx_raft::ReplicaError;
 use tetryx_state::query;
 use tokio::task::spawn_blocking;
 
 use super::load::load_permille;
-use crate::error::chain;
 use crate::{Node, NodeError, first_start};
 
 /// Between two looks at whether something has changed.
@@ -93,11 +93,14 @@ async fn presence(node: &Node, seq: u64) -> Result<Presence, NodeError> {
 
 fn state(node: &Node) -> Result<PresenceState, NodeError> {
     let status = node.replica().status();
-    if let Some(failure) = &status.failure {
-        tracing::debug!(error = chain(failure), "the replica has stopped");
+    if let Some(ReplicaError::NeedsUpgrade { .. }) = status.failure {
         return Ok(PresenceState::NeedsUpgrade);
     }
-    let own = query::member(&node.replica().view()?, &node.node_id())?;
+    let view = match node.replica().view() {
+        Err(ReplicaError::Diverged { .. }) => return Ok(PresenceState::Diverged),
+        view => view?,
+    };
+    let own = query::member(&view, &node.node_id())?;
     Ok(match own {
         Some(member) if member.state.is_draining() => PresenceState::Draining,
         _ if status.leader.is_none() => PresenceState::CatchingUp,
