@@ -20,11 +20,13 @@ use tetryx_state::query;
 use tetryx_state::records::MemberRecord;
 
 use super::changed;
+use super::status::store_status;
 use crate::config::Zone;
 use crate::http::auth::Caller;
 use crate::http::error::HttpError;
 use crate::http::extract::{ApiJson, Param, Parameters};
 use crate::membership::{INVITE_VALIDITY_MAX, invite as mint};
+use crate::replication::left_at;
 use crate::{Node, peers};
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -48,6 +50,10 @@ pub(super) async fn list(
         .filter(|(_, member)| query.all || !member.state.is_removed())
         .map(|(id, member)| describe(&node, id, member, voters.contains(&id)))
         .collect();
+    let own_free_bytes = store_status(&node).await?.free_bytes;
+    if let Some(own) = members.iter_mut().find(|member| member.node == node.node_id()) {
+        own.free_bytes = Some(own_free_bytes);
+    }
     members.sort_by(|a, b| (&a.name, a.node).cmp(&(&b.name, b.node)));
     Ok(ApiJson(MemberList { members }))
 }
@@ -81,8 +87,7 @@ fn describe(node: &Node, id: NodeId, member: MemberRecord, votes: bool) -> Membe
         .links()
         .path(id)
         .map(|path| u64::try_from(path.rtt.as_millis()).unwrap_or(u64::MAX));
-    let heard = node.gossip().map(tetryx_gossip::Gossip::presences);
-    if let Some(seen) = heard.as_ref().and_then(|heard| heard.get(&id)) {
+    if let Some(seen) = node.presence_of(id) {
         info.version = Some(seen.presence.version.clone());
         info.last_seen_seconds = Some(seen.age(node.clock().elapsed()).as_secs());
         info.applied_index = Some(seen.presence.applied_index);
@@ -104,7 +109,7 @@ pub(super) async fn drain(
     let answer = DrainMemberResponse {
         node: member,
         index,
-        bytes_left: None,
+        bytes_left: left_at(&node, member, index).await.map(|left| left.bytes),
     };
     Ok(changed(index, StatusCode::OK, ApiJson(answer)))
 }
