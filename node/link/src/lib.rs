@@ -15,6 +15,7 @@
 //! - Deadlines of calls: the caller drops the future.
 
 mod channel;
+mod congestion;
 mod error;
 mod header;
 mod links;
@@ -25,7 +26,7 @@ mod service;
 pub use channel::{Channel, RecvHalf, SendHalf};
 pub use error::LinkError;
 pub use links::{
-    Admission, CALL_BYTES_MAX, Handler, LinkSettings, Links, PathInfo, REASON_BYTES_MAX, Roster,
+    Admission, CALL_BYTES_MAX, Congestion, Handler, LinkSettings, Links, PathInfo, REASON_BYTES_MAX, Roster,
 };
 pub use quic::{Endpoint, LinkConfig};
 pub use service::Service;

@@ -133,4 +133,22 @@ pub struct LinkSettings {
     pub rate: Option<u64>,
     /// The round-trip time to assume until it is measured.
     pub rtt: Option<Duration>,
+    /// How to find the speed to send at.
+    pub congestion: Congestion,
+}
+
+/// How a connection finds the speed to send at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Congestion {
+    /// [`Congestion::Paced`] where a rate is configured or the round trip is longer than 200 ms, else
+    /// [`Congestion::Cubic`].
+    #[default]
+    Auto,
+    /// As TCP does: every loss is taken for congestion.
+    Cubic,
+    /// Quinn's BBR. For comparison: it is not maintained.
+    Bbr,
+    /// Our own, for long or lossy paths: at the configured or probed rate, backing off on growing delay and on loss
+    /// well above the link's own.
+    Paced,
 }

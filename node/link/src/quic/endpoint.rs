@@ -24,6 +24,7 @@ use super::requests::{self, Failure};
 use super::table::{Dial, Table, Way};
 use super::tls::{self, Identity};
 use super::{socket, transport};
+use crate::congestion::Selector;
 use crate::header::{Header, Kind};
 use crate::links::CALL_BYTES_MAX;
 use crate::service::Lane;
@@ -338,7 +339,7 @@ impl Inner {
         let client = self.identity.client(peer, lane);
         let client = client.map_err(|error| LinkError::Key(Arc::new(error)))?;
         let mut config = quinn::ClientConfig::new(Arc::new(client));
-        config.transport_config(Arc::new(transport::transport(settings)));
+        config.transport_config(Arc::new(transport::transport(settings, Selector::new(settings))));
         let slow = settings.rtt.unwrap_or_default() * 10;
         dial(&self.quinn, &config, peer, addresses, DIAL_DEADLINE.max(slow)).await
     }

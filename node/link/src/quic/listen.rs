@@ -12,6 +12,7 @@ use super::link::Link;
 use super::refusals::Culprit;
 use super::{tls, transport};
 use crate::LinkSettings;
+use crate::congestion::Selector;
 use crate::header::admit;
 use crate::service::Lane;
 
@@ -54,11 +55,13 @@ impl Listener {
             }
             let address = incoming.remote_address();
             let mut config = quinn::ServerConfig::with_crypto(this.crypto.clone());
-            config.transport_config(Arc::new(transport::transport(LinkSettings::default())));
+            let congestion = Selector::default();
+            let transport = transport::transport(LinkSettings::default(), congestion.clone());
+            config.transport_config(Arc::new(transport));
             match incoming.accept_with(Arc::new(config)) {
                 Ok(connecting) => {
                     let this = this.clone();
-                    tokio::spawn(async move { this.welcome(connecting, address, permit).await });
+                    tokio::spawn(async move { this.welcome(connecting, address, congestion, permit).await });
                 }
                 Err(error) => this.refuse_address(address, &close::in_words(&error)),
             }
@@ -69,6 +72,7 @@ impl Listener {
         &self,
         connecting: quinn::Connecting,
         address: SocketAddr,
+        congestion: Selector,
         permit: OwnedSemaphorePermit,
     ) {
         let connection = match connecting.await {
@@ -88,6 +92,7 @@ impl Listener {
                 .refused(Culprit::Node(peer), address, &reason);
             return Close::Refused.close(&connection, &reason);
         }
+        congestion.select(inner.answers.roster.link_settings(peer));
         let link = Arc::new(Link::new(connection, peer, lane, peer, inner.runtime.now()));
         if lane == Lane::Join {
             self.serve_joiner(&link).await;

@@ -16,6 +16,7 @@ use quinn::{EndpointConfig, TransportConfig, VarInt};
 use quinn_proto::HashedConnectionIdGenerator;
 
 use crate::LinkSettings;
+use crate::congestion::Selector;
 
 /// The most bytes in flight on one stream.
 pub(super) const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
@@ -33,7 +34,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(4);
 const IDLE_TIMEOUT_MS: u32 = 14_000;
 
 /// The settings of one connection.
-pub(super) fn transport(settings: LinkSettings) -> TransportConfig {
+pub(super) fn transport(settings: LinkSettings, congestion: Selector) -> TransportConfig {
     let mut transport = TransportConfig::default();
     transport
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
@@ -44,7 +45,8 @@ pub(super) fn transport(settings: LinkSettings) -> TransportConfig {
         .datagram_receive_buffer_size(None)
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_idle_timeout(Some(VarInt::from_u32(IDLE_TIMEOUT_MS).into()))
-        .initial_rtt(settings.rtt.unwrap_or(INITIAL_RTT));
+        .initial_rtt(settings.rtt.unwrap_or(INITIAL_RTT))
+        .congestion_controller_factory(Arc::new(congestion));
     transport
 }
 
