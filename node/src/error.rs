@@ -91,6 +91,8 @@ pub enum NodeError {
         "the replicated log is missing from {path}, where it was before: a node that forgot what it voted for must not come back; restore it, or join with an empty folder", path = path.display()
     )]
     LogLost { path: PathBuf },
+    #[error("{path} holds no cluster that could be recovered; name the data directory with --data-dir", path = path.display())]
+    NothingToRecover { path: PathBuf },
     #[error("the cluster that answered is not the one of the ticket: it signs tokens with another key")]
     WrongCluster,
     #[error("the links to other nodes cannot be opened")]

@@ -11,7 +11,8 @@ use tetryx_node::http::listener::Listener;
 use tetryx_node::http::router::router;
 use tetryx_node::membership::Check;
 use tetryx_node::places::{self, DataDir};
-use tetryx_node::{NodeError, control, first_start, open};
+use tetryx_node::recovery::Survivor;
+use tetryx_node::{Ending, Node, NodeError, control, first_start, open};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The Tetryx station daemon: a Nix binary cache that needs nothing else.
@@ -35,6 +36,12 @@ enum Command {
     Join {
         /// What 'tetryx-cli node invite' printed
         ticket: String,
+    },
+    /// Go on alone after more than half of the voters are lost for good
+    Recover {
+        /// The cluster's id, or its first 8 characters; without it nothing is changed
+        #[arg(long, value_name = "CLUSTER")]
+        confirm: Option<String>,
     },
     /// Collect garbage, whether the node runs or not
     Gc {
@@ -84,6 +91,7 @@ async fn main() -> ExitCode {
     let done = match arguments.command.unwrap_or(Command::Run) {
         Command::Run => run(arguments.options, None).await,
         Command::Join { ticket } => run(arguments.options, Some(&ticket)).await,
+        Command::Recover { confirm } => recover(arguments.options, confirm.as_deref()),
         Command::Gc { once: _ } => collect(arguments.options).await,
         Command::CheckConfig => check_config(&arguments.options),
     };
@@ -99,10 +107,10 @@ async fn main() -> ExitCode {
 /// Serves until SIGTERM or SIGINT, after joining a cluster if there is a ticket.
 async fn run(options: Options, ticket: Option<&str>) -> anyhow::Result<()> {
     // Before anything is made: a signal from here on is an orderly stop.
-    let (mut signals, mut impatience) = (Signals::new()?, Signals::new()?);
+    let mut signals = Signals::new()?;
     let mut setup = Setup::load(options)?;
     start_logging(&setup.config)?;
-    let listener = Listener::bind(setup.config.http.listen).await?;
+    let mut listener = Listener::bind(setup.config.http.listen).await?;
     setup.config.http.listen = listener.address();
     let data_dir = setup.claim_data_dir()?;
     let mut tell = |check: Check| {
@@ -115,14 +123,10 @@ async fn run(options: Options, ticket: Option<&str>) -> anyhow::Result<()> {
             None => open::open(setup.config.clone(), &data_dir).await,
         }
     };
-    let node = tokio::select! {
-        node = opened => node?,
-        // A member that waits for the others to come may be told to stop waiting.
-        signal = signals.next() => {
-            tracing::info!(signal, "stopped before it served");
-            return Ok(());
-        }
+    let Some(opened) = signals.unless_told_to_stop(opened).await else {
+        return Ok(());
     };
+    let mut node = opened?;
 
     if let Some(token) = first_start::root_token(&node, data_dir.path()).await? {
         let welcome = first_start::Welcome {
@@ -141,34 +145,80 @@ async fn run(options: Options, ticket: Option<&str>) -> anyhow::Result<()> {
     let mut addresses = format!("Listening on {}\n", listener.address());
     if let Some((links, gossip)) = node.peer_addresses() {
         addresses.push_str(&format!("Peers on {links}\nGossip on {gossip}\n"));
+        (setup.config.p2p.listen, setup.config.p2p.gossip_listen) = (links, gossip);
     }
     say(&addresses)?;
+
+    while let Some(ending) = serve(&node, &data_dir, listener, &mut signals).await? {
+        if let Ending::Failed(error) = ending {
+            return Err(NodeError::Replica(error).into());
+        }
+        drop(node);
+        let opened = open::open(setup.config.clone(), &data_dir);
+        let Some(opened) = signals.unless_told_to_stop(opened).await else {
+            return Ok(());
+        };
+        node = opened?;
+        listener = Listener::bind(setup.config.http.listen).await?;
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Serves until a signal, or until the node must end by itself, and shuts it down.
+async fn serve(
+    node: &Node,
+    data_dir: &DataDir,
+    listener: Listener,
+    signals: &mut Signals,
+) -> anyhow::Result<Option<Ending>> {
+    let mut impatience = Signals::new()?;
     tracing::info!(
         address = %listener.address(), node = %node.node_id(), name = node.name(),
         version = env!("CARGO_PKG_VERSION"), data = %data_dir.path().display(), "serving"
     );
-
     node.start_tasks();
-    if let Err(error) = control::serve(&node, &data_dir) {
+    if let Err(error) = control::serve(node, data_dir) {
         tracing::warn!(%error, "no control socket: 'gc --once' works only while this node is stopped");
     }
-    let mut failure = None;
+    let mut ending = None;
     let stop = async {
         tokio::select! {
             signal = signals.next() => tracing::info!(signal, "stopping"),
-            error = node.replica().fatal() => failure = Some(error),
+            why = node.ending() => ending = Some(why),
         }
     };
     tokio::select! {
-        () = listener.serve(&node, router(node.clone()), stop) => {}
+        () = listener.serve(node, router(node.clone()), stop) => {}
         () = impatience.second() => tracing::warn!("a second signal: running requests are cut off"),
     }
     node.shutdown().await?;
-    if let Some(error) = failure {
-        return Err(NodeError::Replica(error).into());
+    Ok(ending)
+}
+
+/// Makes this node the only voter of its cluster, if that is confirmed; else says what there is.
+fn recover(options: Options, confirm: Option<&str>) -> anyhow::Result<()> {
+    let setup = Setup::load(options)?;
+    start_logging(&setup.config)?;
+    let survivor = Survivor::look(&setup.claim_data_dir()?)?;
+    match confirm {
+        None => say(&format!(
+            "{survivor}\nNothing was changed. To recover: tetryx-node recover --confirm CLUSTER\n"
+        )),
+        Some(text) if survivor.is_confirmed_by(text) => {
+            let recovered = survivor.recover()?;
+            say(&format!(
+                "recovered: all entries up to {} count, in epoch {}; {} other members are removed\n\
+                 Start this node with 'tetryx-node run', and invite others.\n",
+                recovered.kept,
+                recovered.epoch,
+                recovered.removed.len()
+            ))
+        }
+        Some(_) => anyhow::bail!(
+            "that is not the id of the cluster in this data directory; run 'tetryx-node recover' to see it"
+        ),
     }
-    tracing::info!("stopped");
-    Ok(())
 }
 
 /// One garbage collection, by the node that runs on the data or, if none does, by this process.
@@ -316,6 +366,18 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+
+    /// The work's result; nothing when a signal came first: a member that waits for the others to come may be told to
+    /// stop waiting.
+    async fn unless_told_to_stop<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            result = work => Some(result),
+            signal = self.next() => {
+                tracing::info!(signal, "stopped before it served");
+                None
+            }
         }
     }
 

@@ -418,6 +418,7 @@ impl Node {
     /// When the store cannot make its last writes durable.
     pub async fn shutdown(&self) -> Result<(), NodeError> {
         self.inner.stopping.cancel();
+        membership::hand_over_leadership(self).await;
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
         if let Some(gossip) = self.gossip() {

@@ -10,20 +10,22 @@ use tetryx_protocol::id::ClusterId;
 use tetryx_protocol::join::JoinRequest;
 use tetryx_protocol::ticket::JoinTicket;
 use tetryx_raft::environment::{Clock, Entropy};
-use tetryx_raft::{AuditEvery, Compaction, DirectoryFiles, Io, Profile, Replica, ReplicaConfig};
+use tetryx_raft::{AuditEvery, Compaction, DirectoryFiles, Io, Replica, ReplicaConfig};
 use tetryx_state::query;
 use tetryx_store::disk::{Disk, RealDisk};
 use tetryx_store::{ChunkStore, StoreConfig};
 
 use crate::clock::SystemClock;
-use crate::config::{Config, RaftProfile};
+use crate::config::Config;
 use crate::entropy::SystemEntropy;
 use crate::membership::{self, Check};
 use crate::peers::{Advertisement, Dispatch, NoLinks, NodeRoster, RaftTransport, RosterFile, advertise};
 use crate::places::DataDir;
 use crate::secrets::{ClusterSecret, NodeKey};
-use crate::{Node, NodeError, Parts, first_start, presence};
+use crate::{Node, NodeError, Parts, first_start, peers, presence};
 
+/// How long a start waits for a leader to say what this node has missed.
+const CATCH_UP_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a node that waits for the cluster's state says so.
 const STILL_WAITING: Duration = Duration::from_secs(10);
 
@@ -178,6 +180,14 @@ impl Ground {
         if alone {
             // It leads in a moment: do not begin with refusing changes.
             replica.wait_leader().await?;
+        } else if !founds && doors.endpoint.is_some() {
+            // What was shown before the stop shows again; a node that is cut off serves what it has.
+            match tokio::time::timeout(CATCH_UP_PATIENCE, replica.wait_caught_up()).await {
+                Ok(caught_up) => caught_up?,
+                Err(_) => tracing::warn!(
+                    "no leader with a majority answers: this node serves what it has, which may be old"
+                ),
+            }
         }
         let node = Node::assemble(Parts {
             config,
@@ -213,13 +223,9 @@ impl Ground {
             node_id: self.node_key.node_id(),
             files: Arc::new(files),
             io: Io::Pool,
-            profile: match config.raft.profile {
-                RaftProfile::Auto | RaftProfile::Lan => Profile::Lan,
-                RaftProfile::Wan => Profile::Wan,
-                RaftProfile::Geo => Profile::Geo,
-            },
+            profile: peers::profile(config, &self.roster),
             compaction: Compaction::default(),
-            audit: AuditEvery::default(),
+            audit: AuditEvery::new(config.raft.audit_every),
             clock: Arc::clone(&self.clock),
             entropy: Arc::clone(&self.entropy),
             transport: Arc::new(RaftTransport::new(Arc::clone(&doors.links))),
@@ -291,7 +297,7 @@ impl Doors {
             cluster,
             listen: config.p2p.gossip_listen,
             roster: Arc::clone(&ground.roster) as _,
-            mdns: config.p2p.mdns,
+            mdns: config.p2p.mdns && !config.p2p.gossip_listen.ip().is_loopback(),
             timing: presence::timing(config),
             elapsed: Arc::new(move || clock.elapsed()),
         })

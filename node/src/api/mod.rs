@@ -14,12 +14,11 @@ mod tokens;
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 
 pub(crate) use self::status::Counts;
 use crate::Node;
-
-static INDEX_HEADER: HeaderName = HeaderName::from_static("tetryx-index");
+use crate::http::freshness::INDEX;
 
 pub(crate) fn routes() -> Router<Node> {
     Router::new()
@@ -57,7 +56,7 @@ pub(crate) fn routes() -> Router<Node> {
 
 /// The answer to a change that was applied at this log index.
 fn changed(index: u64, status: StatusCode, body: impl IntoResponse) -> Response {
-    (status, [(INDEX_HEADER.clone(), HeaderValue::from(index))], body).into_response()
+    (status, [(INDEX.clone(), HeaderValue::from(index))], body).into_response()
 }
 
 #[cfg(test)]

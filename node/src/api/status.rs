@@ -1,7 +1,7 @@
 //! `/health`, `/ready`, `/api/v1/status`: how the node is.
 
 use axum::extract::State;
-use tetryx_protocol::api::{ErrorName, StateHashInfo, StatusResponse, StoreStatus, UnderReplicated};
+use tetryx_protocol::api::{StateHashInfo, StatusResponse, StoreStatus, UnderReplicated};
 use tetryx_raft::StateView;
 use tetryx_state::{Table, query};
 
@@ -21,20 +21,10 @@ pub(super) async fn health() -> ApiJson<serde_json::Value> {
 
 /// Answers 200 when the node can serve and a leader is known, 503 otherwise.
 pub(super) async fn ready(State(node): State<Node>) -> Result<ApiJson<serde_json::Value>, HttpError> {
-    if node.is_stopping() {
-        return Err(HttpError::new(
-            ErrorName::NotReady,
-            "the node is shutting down; ask another one",
-        ));
+    match node.unfit() {
+        Some(why) => Err(why),
+        None => Ok(ApiJson(serde_json::json!({ "status": "ready" }))),
     }
-    query::cluster(&node.replica().view()?)?;
-    if node.replica().status().leader.is_none() {
-        return Err(HttpError::new(
-            ErrorName::NotReady,
-            "no leader is known: this node serves what it has, but takes no changes until a majority is reachable",
-        ));
-    }
-    Ok(ApiJson(serde_json::json!({ "status": "ready" })))
 }
 
 pub(super) async fn status(

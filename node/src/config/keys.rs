@@ -256,7 +256,7 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "log",
         "filter",
-        Default("\"info,openraft=error\""),
+        Default("\"info,openraft=error,libp2p=warn\""),
         "What is logged: error, warn, info, debug or trace, also by module: \"info,tetryx_store=debug\".",
     ),
     key(

@@ -232,7 +232,7 @@ impl Default for Raft {
 impl Default for Log {
     fn default() -> Self {
         Self {
-            filter: "info,openraft=error".to_owned(),
+            filter: "info,openraft=error,libp2p=warn".to_owned(),
             format: LogFormat::Human,
         }
     }

@@ -186,13 +186,15 @@ impl From<StoreError> for HttpError {
 
 impl From<ReplicaError> for HttpError {
     fn from(error: ReplicaError) -> Self {
-        if matches!(error, ReplicaError::Stopped) {
-            return Self::new(
+        match error {
+            ReplicaError::Stopped => Self::new(
                 ErrorName::NotReady,
                 "the node is shutting down; ask another one, or later",
-            );
+            ),
+            ReplicaError::Diverged { .. } => Self::new(ErrorName::Diverged, error.to_string()),
+            ReplicaError::NeedsUpgrade { .. } => Self::new(ErrorName::NeedsUpgrade, error.to_string()),
+            error => Self::internal(&error),
         }
-        Self::internal(&error)
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod auth;
 pub mod error;
 pub(crate) mod extract;
+pub(crate) mod freshness;
 pub mod listener;
 pub mod router;
 pub(crate) mod tokens;

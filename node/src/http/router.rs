@@ -16,6 +16,7 @@ use tower_http::timeout::TimeoutBody;
 
 use crate::Node;
 use crate::http::error::HttpError;
+use crate::http::freshness;
 
 /// The whole service of a node: also what tests drive without a socket.
 pub fn router(node: Node) -> Router {
@@ -32,6 +33,10 @@ fn wrap(node: Node, prompt: Router<Node>, uploads: Router<Node>) -> Router {
     let json_body_max = config.limits.json_body_max.as_usize();
     let body_idle_timeout = config.http.body_idle_timeout;
     prompt
+        .route_layer(middleware::from_fn_with_state(
+            node.clone(),
+            freshness::as_fresh_as_asked,
+        ))
         .route_layer(middleware::from_fn_with_state(node.clone(), answer_in_time))
         .merge(uploads)
         .fallback(async || HttpError::not_found())

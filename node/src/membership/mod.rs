@@ -23,12 +23,12 @@ use tetryx_raft::StateView;
 use tetryx_state::query;
 
 pub(crate) use self::admit::admit;
-pub(crate) use self::drain::watch_own_state;
+pub(crate) use self::drain::{DrainProgress, watch_own_state};
 pub use self::introduce::introduce;
 pub(crate) use self::introduce::keep_introduced;
 pub(crate) use self::invite::{INVITE_VALIDITY_MAX, invite};
 pub use self::join::Check;
-pub(crate) use self::supervise::supervise;
+pub(crate) use self::supervise::{hand_over_leadership, supervise};
 use crate::NodeError;
 
 /// All members of the state as nodes tell one another about them, removed ones included, by id.

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use tetryx_protocol::id::NodeId;
 use tetryx_raft::Patience;
 use tetryx_state::command::SetFeatureLevel;
 use tetryx_state::query;
@@ -54,4 +55,32 @@ async fn raise_level(node: &Node) -> Result<(), NodeError> {
         "all members understand newer commands: they are allowed now"
     );
     Ok(())
+}
+
+/// How long one other voter may take to take over from a leader that stops.
+const HAND_OVER_PATIENCE: Duration = Duration::from_secs(2);
+/// How many are asked before the leader stops all the same.
+const HEIRS_MAX: usize = 2;
+
+/// Lets another voter lead before this node stops, if this one leads: so nobody has to notice that it is gone.
+pub(crate) async fn hand_over_leadership(node: &Node) {
+    let status = node.replica().status();
+    if status.leader != Some(node.node_id()) {
+        return;
+    }
+    let reachable = |heir: &NodeId| *heir != node.node_id() && node.links().path(*heir).is_some();
+    for heir in status.voters.into_iter().filter(reachable).take(HEIRS_MAX) {
+        let handed_over = node.replica().transfer_leadership(heir);
+        match tokio::time::timeout(HAND_OVER_PATIENCE, handed_over).await {
+            Ok(Ok(())) => {
+                tracing::info!(heir = node.roster().name(heir), "another node leads now");
+                return;
+            }
+            Ok(Err(error)) => tracing::debug!(error = error.chain(), "the leadership was not taken over"),
+            Err(_) => tracing::debug!(
+                heir = heir.fmt_short(),
+                "the leadership was not taken over in time"
+            ),
+        }
+    }
 }

@@ -30,6 +30,8 @@ mod overlay;
 mod preview;
 mod proposals;
 mod report;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 use std::sync::Arc;

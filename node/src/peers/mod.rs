@@ -17,6 +17,7 @@ mod refresh;
 mod requests;
 mod roster;
 mod roster_file;
+mod timing;
 mod transport;
 
 pub use self::addresses::{Advertisement, advertise};
@@ -27,4 +28,5 @@ pub(crate) use self::refresh::{follow_state, keep_current};
 pub use self::requests::{ASK_TIMEOUT, ask};
 pub use self::roster::{NodeRoster, Standing};
 pub(crate) use self::roster_file::RosterFile;
+pub(crate) use self::timing::{profile, slower_profile};
 pub use self::transport::RaftTransport;

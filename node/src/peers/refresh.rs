@@ -82,18 +82,18 @@ pub(crate) async fn keep_current(node: Node) {
             (pause * 2).min(ASK_PAUSE_MAX)
         };
         tokio::time::sleep(ASK_PAUSE).await;
-        if node.replica().status().leader.is_some() {
+        if !node.is_cut_off() {
             pause = ASK_PAUSE;
         }
     }
 }
 
-/// Resolves when no leader was known at the beginning and at the end of a time.
+/// Resolves when no leader was heard at the beginning and at the end of a time.
 async fn leaderless(node: &Node, time: Duration) {
     loop {
-        let before = node.replica().status().leader;
+        let before = node.is_cut_off();
         tokio::time::sleep(time).await;
-        if before.is_none() && node.replica().status().leader.is_none() {
+        if before && node.is_cut_off() {
             return;
         }
     }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tetryx_gossip::GossipRoster;
 use tetryx_link::{Admission, LinkSettings, Roster};
 use tetryx_protocol::id::{ClusterId, NodeId};
@@ -25,6 +25,7 @@ pub struct NodeRoster {
     p2p: P2p,
     file: Option<RosterFile>,
     known: RwLock<Option<Known>>,
+    slowest_rtt: Mutex<Option<Duration>>,
     /// Counts changes.
     version: watch::Sender<u64>,
     knock: Notify,
@@ -56,6 +57,7 @@ impl NodeRoster {
             p2p,
             file: None,
             known: RwLock::new(None),
+            slowest_rtt: Mutex::default(),
             version: watch::Sender::new(0),
             knock: Notify::new(),
         }
@@ -63,7 +65,9 @@ impl NodeRoster {
 
     /// The roster that was written when the node last ran.
     pub(crate) fn load(own: NodeId, p2p: P2p, file: RosterFile) -> Result<Self, NodeError> {
-        let known = file.load()?.map(|snapshot| Known {
+        let snapshot = file.load()?;
+        let slowest_rtt = snapshot.as_ref().and_then(|snapshot| snapshot.slowest_rtt_ms);
+        let known = snapshot.map(|snapshot| Known {
             cluster: snapshot.cluster,
             epoch: snapshot.epoch,
             index: snapshot.index,
@@ -73,6 +77,7 @@ impl NodeRoster {
         Ok(Self {
             file: Some(file),
             known: RwLock::new(known),
+            slowest_rtt: Mutex::new(slowest_rtt.map(Duration::from_millis)),
             ..Self::in_memory(own, p2p)
         })
     }
@@ -125,6 +130,26 @@ impl NodeRoster {
     /// Whether this node ever had the cluster's state.
     pub(crate) fn has_state(&self) -> bool {
         self.known.read().as_ref().is_some_and(|known| known.has_state)
+    }
+
+    /// The round trip of the slowest link to a member, as last noted.
+    pub(crate) fn slowest_rtt(&self) -> Option<Duration> {
+        *self.slowest_rtt.lock()
+    }
+
+    /// Notes how slow the slowest link to a member is, for the next start.
+    pub(crate) fn note_rtt(&self, slowest: Duration) {
+        // Whole milliseconds, at least one: what is written is what is compared next time.
+        let slowest = Duration::from_millis(u64::try_from(slowest.as_millis()).unwrap_or(u64::MAX).max(1));
+        let before = self.slowest_rtt.lock().replace(slowest);
+        let profile = |rtt: Duration| tetryx_raft::Profile::for_rtt(rtt);
+        if before.map(profile) == Some(profile(slowest)) {
+            return;
+        }
+        let known = self.known.read().clone();
+        if let Some(known) = known {
+            self.save(known);
+        }
     }
 
     /// Changes whenever the roster does.
@@ -205,13 +230,25 @@ impl NodeRoster {
         true
     }
 
+    fn slowest_rtt_ms(&self) -> Option<u64> {
+        let rtt = self.slowest_rtt()?;
+        Some(u64::try_from(rtt.as_millis()).unwrap_or(u64::MAX))
+    }
+
     /// A roster that cannot be written costs a slower start, not the service.
     fn save(&self, known: Known) {
         let Some(file) = &self.file else {
             return;
         };
         let members = known.members.into_values().collect();
-        let snapshot = Snapshot::new(known.cluster, known.epoch, known.index, known.has_state, members);
+        let snapshot = Snapshot::new(
+            known.cluster,
+            known.epoch,
+            known.index,
+            known.has_state,
+            self.slowest_rtt_ms(),
+            members,
+        );
         if let Err(error) = file.save(&snapshot) {
             tracing::warn!(error = error.chain(), "the roster could not be written");
         }
@@ -226,7 +263,8 @@ impl NodeRoster {
         members: Vec<RosterEntry>,
     ) -> Result<(), NodeError> {
         if let Some(file) = &self.file {
-            file.save(&Snapshot::new(cluster, epoch, index, false, members.clone()))?;
+            let rtt = self.slowest_rtt_ms();
+            file.save(&Snapshot::new(cluster, epoch, index, false, rtt, members.clone()))?;
         }
         self.learn(cluster, epoch, index, members);
         Ok(())

@@ -23,6 +23,9 @@ pub(crate) struct Snapshot {
     pub(crate) index: u64,
     /// Whether this node ever had the cluster's state. If so, its log must not be missing.
     pub(crate) has_state: bool,
+    /// The round trip of the slowest link to a member, in milliseconds, as last measured.
+    #[serde(default)]
+    pub(crate) slowest_rtt_ms: Option<u64>,
     pub(crate) members: Vec<RosterEntry>,
 }
 
@@ -32,6 +35,7 @@ impl Snapshot {
         epoch: u64,
         index: u64,
         has_state: bool,
+        slowest_rtt_ms: Option<u64>,
         members: Vec<RosterEntry>,
     ) -> Self {
         Self {
@@ -40,6 +44,7 @@ impl Snapshot {
             epoch,
             index,
             has_state,
+            slowest_rtt_ms,
             members,
         }
     }
@@ -94,7 +99,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = RosterFile::in_dir(dir.path());
         assert_eq!(file.load().unwrap(), None);
-        let snapshot = Snapshot::new(ClusterId::from_bytes([1; 16]), 2, 3, true, Vec::new());
+        let snapshot = Snapshot::new(ClusterId::from_bytes([1; 16]), 2, 3, true, Some(4), Vec::new());
         file.save(&snapshot).unwrap();
         assert_eq!(file.load().unwrap(), Some(snapshot));
     }

@@ -23,7 +23,7 @@ use crate::Node;
 use crate::config::{Config, RaftProfile};
 
 /// A member that was not heard for this long does not count as heard now. Several announcements may be lost.
-pub(crate) const FRESH: Duration = Duration::from_secs(30);
+pub(crate) const FRESH: Duration = Duration::from_secs(20);
 
 /// Gossip's timers at the start. They follow what the links measure.
 pub(crate) fn timing(config: &Config) -> Timing {

@@ -134,6 +134,12 @@ impl Daemon {
         ))
     }
 
+    pub(crate) fn delete(&self, path: &str, token: &str) -> String {
+        self.ask(&format!(
+            "DELETE {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n"
+        ))
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use crate::fixture::{Daemon, Home, stderr};
 
 /// The value of a string or number in a JSON text, by its key.
-fn field<'a>(json: &'a str, key: &str) -> &'a str {
+pub(crate) fn field<'a>(json: &'a str, key: &str) -> &'a str {
     let rest = json
         .split_once(&format!("\"{key}\":"))
         .unwrap_or_else(|| panic!("no {key} in {json}"))
@@ -17,7 +17,7 @@ fn field<'a>(json: &'a str, key: &str) -> &'a str {
 }
 
 /// Asks until the answer is as wished. Each question takes a moment, so this does not spin.
-fn until(daemon: &Daemon, path: &str, token: &str, is_as_wished: impl Fn(&str) -> bool) -> String {
+pub(crate) fn until(daemon: &Daemon, path: &str, token: &str, is_as_wished: impl Fn(&str) -> bool) -> String {
     for _ in 0..20_000 {
         let answer = daemon.get(path, Some(token));
         if is_as_wished(&answer) {
@@ -53,13 +53,13 @@ fn voters(answer: &str) -> usize {
 }
 
 /// Three daemons in one cluster, all of them voters, and the root token.
-struct Three {
-    homes: [Home; 3],
-    daemons: [Daemon; 3],
-    token: String,
+pub(crate) struct Three {
+    pub(crate) homes: [Home; 3],
+    pub(crate) daemons: [Daemon; 3],
+    pub(crate) token: String,
 }
 
-fn three() -> Three {
+pub(crate) fn three() -> Three {
     let homes = [Home::new(), Home::new(), Home::new()];
     let first = start(&homes[0], "one");
     let token = first.token().unwrap().to_owned();
@@ -217,4 +217,71 @@ fn when_nobody_answers_the_refusal_says_whom_it_tried() {
         "{refused}"
     );
     assert!(refused.contains(&peers), "{refused}");
+}
+
+#[test]
+fn a_survivor_of_a_lost_quorum_goes_on_alone_once_that_is_confirmed() {
+    let Three {
+        homes,
+        daemons: [first, second, third],
+        token,
+    } = three();
+    let created = first.post("/api/v1/caches", &token, r#"{"name":"alpha"}"#);
+    assert!(created.starts_with("HTTP/1.1 201"), "{created}");
+    until(&third, "/api/v1/caches", &token, |answer| {
+        answer.contains("alpha")
+    });
+    let peers = second.peers.to_string();
+    let cluster = field(&third.get("/api/v1/status", Some(&token)), "cluster").to_owned();
+    first.stop(Signal::KILL);
+    second.stop(Signal::KILL);
+    third.stop(Signal::KILL);
+    // Given that it is only looked at, nothing changes
+    let looked = homes[2].run(&["recover"]);
+    let shown = String::from_utf8(looked.stdout).unwrap();
+    assert!(
+        shown.contains(&cluster) && shown.contains("Nothing was changed"),
+        "{shown}"
+    );
+    let refused = stderr(&homes[2].run(&["recover", "--confirm", "something"]));
+    assert!(refused.contains("not the id of the cluster"), "{refused}");
+    // When it is confirmed
+    let recovered = homes[2].run(&["recover", "--confirm", &cluster]);
+    let said = String::from_utf8(recovered.stdout).unwrap();
+    assert!(said.contains("in epoch 2; 2 other members are removed"), "{said}");
+    // Then it has everything and takes changes, and the others are strangers to it
+    let third = homes[2].start(&[]);
+    let caches = third.get("/api/v1/caches", Some(&token));
+    assert!(caches.contains("alpha"), "{caches}");
+    let created = third.post("/api/v1/caches", &token, r#"{"name":"beta"}"#);
+    assert!(created.starts_with("HTTP/1.1 201"), "{created}");
+    let second = homes[1].start(&["--p2p-listen", &peers]);
+    let ready = second.get("/ready", None);
+    assert!(ready.starts_with("HTTP/1.1 503"), "{ready}");
+}
+
+#[test]
+fn a_removed_node_says_so_and_is_not_ready() {
+    let (home, other) = (Home::new(), Home::new());
+    let first = start(&home, "one");
+    let token = first.token().unwrap();
+    let second = join(&other, "two", &invite(&first, token));
+    let node = field(&second.get("/api/v1/status", Some(token)), "node").to_owned();
+    let drained = first.post(&format!("/api/v1/members/{node}/drain"), token, "");
+    assert!(drained.starts_with("HTTP/1.1 200"), "{drained}");
+    until(&second, "/api/v1/members", token, |answer| {
+        answer.contains("draining")
+    });
+    let removed = first.delete(&format!("/api/v1/members/{node}"), token);
+    assert!(removed.starts_with("HTTP/1.1 200"), "{removed}");
+    // Whether it still hears of its removal, or only that nobody talks to it any more: it is not ready
+    until(&second, "/ready", token, |answer| {
+        answer.starts_with("HTTP/1.1 503")
+    });
+    let members = first.get("/api/v1/members", Some(token));
+    assert!(!members.contains("\"name\":\"two\""), "{members}");
+    // And its name is free for another
+    let another = Home::new();
+    let third = join(&another, "two", &invite(&first, token));
+    assert!(third.printed.contains("'two'"), "{}", third.printed);
 }

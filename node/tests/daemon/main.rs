@@ -3,5 +3,6 @@
 mod fixture;
 mod join;
 mod life;
+mod presence;
 mod refusals;
 mod wire;
