@@ -57,7 +57,7 @@ impl AuditEvery {
     }
 
     fn is_due(self, index: u64) -> bool {
-        index > 0 && index % self.0.get() == 0
+        index > 0 && index.is_multiple_of(self.0.get())
     }
 }
 

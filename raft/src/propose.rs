@@ -148,7 +148,8 @@ impl Replica {
         let Some(open) = within(waited, self.proposals().open()).await else {
             return Err(ProposeError::NoLeader { waited });
         };
-        self.propose_under(open.id(), || open.oldest_open(), by, body).await
+        self.propose_under(open.id(), || open.oldest_open(), by, body)
+            .await
     }
 
     /// [`Replica::propose`] under an id that the caller keeps, for proposals that outlive a process: repeated under

@@ -1,9 +1,11 @@
 //! One member of the cluster: openraft over the durable log and state, and what the rest of the node may ask of it.
 
+mod parts;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
@@ -407,74 +409,6 @@ impl Replica {
         if within(SHUTDOWN_PATIENCE, in_use.recv()).await.is_none() {
             tracing::warn!("the files of the replica are still in use");
         }
-    }
-
-    pub(crate) fn raft(&self) -> &Raft {
-        &self.inner.raft
-    }
-
-    /// The replica that `inner` belongs to, while somebody holds it and it is not being shut down.
-    pub(crate) fn revive(inner: &Weak<Inner>) -> Option<Self> {
-        let inner = inner.upgrade()?;
-        (!inner.is_closing.load(Ordering::Relaxed)).then_some(Self { inner })
-    }
-
-    pub(crate) fn is_closing(&self) -> bool {
-        self.inner.is_closing.load(Ordering::Relaxed)
-    }
-
-    #[cfg(test)]
-    pub(crate) fn corrupt(&self) {
-        let store = self.inner.store.lock().clone();
-        store.expect("it runs").corrupt();
-    }
-
-    pub(crate) fn io(&self) -> Io {
-        self.inner.io
-    }
-
-    pub(crate) fn files(&self) -> &Arc<dyn DataFiles> {
-        &self.inner.files
-    }
-
-    pub(crate) fn snapshots(&self) -> &Snapshots {
-        &self.inner.snapshots
-    }
-
-    pub(crate) fn audit(&self) -> &Audit {
-        &self.inner.audit
-    }
-
-    pub(crate) fn read_rounds(&self) -> &ReadRounds {
-        &self.inner.read_rounds
-    }
-
-    pub(crate) fn proofs(&self) -> &watch::Sender<Option<Elapsed>> {
-        &self.inner.proofs
-    }
-
-    pub(crate) fn profile(&self) -> Profile {
-        self.inner.profile
-    }
-
-    pub(crate) fn clock(&self) -> &dyn Clock {
-        self.inner.clock.as_ref()
-    }
-
-    pub(crate) fn transport(&self) -> &dyn Transport {
-        self.inner.transport.as_ref()
-    }
-
-    pub(crate) fn proposals(&self) -> &Proposals {
-        &self.inner.proposals
-    }
-
-    pub(crate) fn appends(&self) -> &AppendStreams {
-        &self.inner.appends
-    }
-
-    pub(crate) fn transfers(&self) -> &Transfers {
-        &self.inner.transfers
     }
 
     /// Waits for news; an error when the replica has stopped.

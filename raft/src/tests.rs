@@ -5,6 +5,7 @@ mod cluster;
 mod crash;
 mod durability;
 mod formats;
+mod plan;
 mod proposals;
 mod reads;
 mod recover;

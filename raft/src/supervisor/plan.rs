@@ -310,6 +310,11 @@ impl Planning<'_> {
     }
 
     fn is_dead(&self, node: &NodeId) -> bool {
+        // Whoever leads is there.
+        *node != self.roll.leader && self.silence_is_over(node)
+    }
+
+    fn silence_is_over(&self, node: &NodeId) -> bool {
         self.members
             .get(node)
             .and_then(|member| member.unreachable_for)

@@ -49,6 +49,15 @@ impl MemoryDisk {
             .count()
     }
 
+    /// How many flushes of one file there were after the first `operations` operations.
+    pub(crate) fn syncs_of_since(&self, file: &str, operations: usize) -> usize {
+        let shared = self.shared.lock();
+        shared.history[operations..]
+            .iter()
+            .filter(|(name, operation)| name == file && matches!(operation, Operation::Sync))
+            .count()
+    }
+
     /// The disk as a power failure after the first `operations` operations may leave it: what was synced is there,
     /// and of the rest, in order, whatever `survives` says.
     pub(crate) fn after_power_failure(&self, operations: usize, mut survives: impl FnMut() -> bool) -> Self {

@@ -8,6 +8,7 @@ use openraft::{EntryPayload, Vote};
 use proptest::prelude::*;
 use tetryx_state::{Outcome, Reply};
 
+use crate::rebuild::Mark;
 use crate::records::{self, Blob, StoredMembershipRecord, VoteRecord};
 use crate::snapshot::{SnapshotRow, write_file};
 use crate::testing::disk::MemoryDisk;
@@ -121,6 +122,15 @@ fn requests() -> Vec<(&'static str, Request)> {
                 command: Blob(Bytes::from_static(b"command")),
             },
         ),
+        ("request-read-index", Request::ReadIndex),
+        (
+            "request-snapshot-wanted",
+            Request::SnapshotWanted { at_least: 303 },
+        ),
+        (
+            "request-snapshot-read",
+            Request::SnapshotRead { id, offset: 262_144 },
+        ),
     ]
 }
 
@@ -198,6 +208,20 @@ fn responses() -> Vec<(&'static str, Response)> {
                 reason: "no".to_owned(),
             },
         ),
+        ("response-read-index", Response::ReadIndex { index: 303 }),
+        (
+            "response-snapshot-there",
+            Response::SnapshotThere {
+                id: [6; 16],
+                len: 1 << 40,
+            },
+        ),
+        (
+            "response-snapshot-bytes",
+            Response::SnapshotBytes {
+                bytes: Blob(Bytes::from_static(b"piece")),
+            },
+        ),
     ]
 }
 
@@ -243,6 +267,11 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
         records::seal(*b"TXMB", 1, &StoredMembershipRecord::from(&stored_membership())),
     ));
     samples.push(("vote", records::seal(*b"TXVO", 1, &vote())));
+    let mark = Mark {
+        index: 10_000,
+        sources: vec![node(1), node(3)],
+    };
+    samples.push(("mark-diverged", records::seal(*b"TXDV", 1, &mark)));
     samples.extend(
         requests()
             .iter()
