@@ -2,6 +2,7 @@
 //! tutorial says, up to what differs from machine to machine.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -57,10 +58,25 @@ fn shape(lines: &[String]) -> Vec<String> {
     let mut shape: Vec<String> = lines
         .iter()
         .filter(|line| !line.trim().is_empty() && !line.contains("https://cache.nixos.org"))
+        // How this bash says that a job was killed.
+        .filter(|line| !line.starts_with("bash: line "))
         .map(|line| line.split_whitespace().map(word).collect::<Vec<_>>().join(" "))
         .collect();
     shape.sort();
     shape
+}
+
+/// The ports of the tutorial's second and third station.
+const PORTS: [&str; 6] = [":8081", ":4490", ":4491", ":8082", ":4590", ":4591"];
+
+/// Ports that are free at this moment, for TCP.
+fn free_ports(count: usize) -> Result<Vec<u16>> {
+    let held: Vec<_> = (0..count)
+        .map(|_| TcpListener::bind(("127.0.0.1", 0)))
+        .collect::<Result<_, _>>()?;
+    held.iter()
+        .map(|socket| Ok(socket.local_addr()?.port()))
+        .collect()
 }
 
 #[test]
@@ -70,7 +86,12 @@ fn the_tutorial_works_as_printed() -> Result<()> {
     let steps = steps(&fs::read_to_string(tutorial).context("docs/tutorial.md")?);
     let user = User::new(Arc::new(PrivateStore::shared()?))?;
     let mut node = user.command(binaries::node()?);
-    node.args(["--listen", "127.0.0.1:0"]);
+    node.args(["--listen", "127.0.0.1:0"]).args([
+        "--p2p-listen",
+        "127.0.0.1:0",
+        "--gossip-listen",
+        "127.0.0.1:0",
+    ]);
     let node = Running::start(node)?;
     let login = node.wait_for_line("how to log in", |line| {
         line.trim()
@@ -86,15 +107,20 @@ fn the_tutorial_works_as_printed() -> Result<()> {
         .context("the login line names a URL")?
         .to_owned();
 
-    // When every line is typed into one shell
-    let mut script = String::from("exec 2>&1\n");
+    // When every line is typed into one shell; the ports of its other stations may be taken here
+    let ports = free_ports(PORTS.len())?;
+    let mut script = String::from("exec 2>&1\ntrap 'kill -KILL $(jobs -p) 2>/dev/null' EXIT\n");
     for step in &steps {
         let command = match step.command.as_str() {
             line if line.starts_with("export PATH=") => "true",
-            line if line.starts_with("tetryx-cli login") => &login,
+            line if line.starts_with("tetryx-cli login local") => &login,
             line => line,
         };
-        script.push_str(&command.replace("http://localhost:8080", &url));
+        let mut command = command.replace("http://localhost:8080", &url);
+        for (theirs, ours) in PORTS.iter().zip(&ports) {
+            command = command.replace(theirs, &format!(":{ours}"));
+        }
+        script.push_str(&command);
         script.push_str("\necho; echo \"== end\"\n");
     }
     let clone = user.home().join("clone");
