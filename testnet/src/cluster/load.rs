@@ -106,14 +106,14 @@ impl Pusher {
 
 impl Pushed {
     fn of(finished: Finished) -> Self {
-        let (mut acknowledged, mut provisional) = (BTreeSet::new(), BTreeSet::new());
-        for line in finished.stderr.lines() {
-            if let Some(name) = named_after("✅ ", line) {
-                acknowledged.insert(name);
-            } else if let Some(name) = named_after("🟡 ", line) {
-                provisional.insert(name);
-            }
-        }
+        let named = finished.stderr.lines().filter_map(acknowledged_in).collect();
+        // The tool says it once for all: what a station cut off has taken, it has taken as a whole.
+        let is_provisional = finished.stderr.lines().any(|line| line.contains("⏳ "));
+        let (acknowledged, provisional) = if is_provisional {
+            (BTreeSet::new(), named)
+        } else {
+            (named, BTreeSet::new())
+        };
         Self {
             acknowledged,
             provisional,
@@ -122,9 +122,9 @@ impl Pushed {
     }
 }
 
-/// The path that a line of `tetryx-cli push` speaks of, if it begins so.
-fn named_after(sign: &str, line: &str) -> Option<String> {
-    let (_, rest) = line.split_once(sign)?;
+/// The path that a line of `tetryx-cli push` says was taken.
+fn acknowledged_in(line: &str) -> Option<String> {
+    let (_, rest) = line.split_once("✅ ")?;
     let word = rest.split(' ').next()?;
     // Other lines begin so too, and go on with a word.
     (word.len() > 33 && word.as_bytes()[32] == b'-').then(|| word.to_owned())

@@ -15,7 +15,7 @@ pub(super) fn run(story: &Story) -> Result<()> {
     let removed = cluster.node_id(2)?;
 
     story.when(&format!("{} is removed, and goes on running", name(2)))?;
-    cluster.cli(0, ["node", "remove", &removed])?;
+    cluster.cli(0, ["node", "remove", &removed, "--no-confirm"])?;
     story.then("the others are a cluster of two, and take pushes", || {
         patience::until("there are two members", AGREEMENT, || {
             for station in [0, 1] {

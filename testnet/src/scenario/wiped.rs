@@ -18,7 +18,7 @@ pub(super) fn run(story: &Story) -> Result<()> {
         pusher.push_all(0, &cluster.make_paths("during", 4, 300_000)?, &mut ledger)
     })?;
     story.when("its old key is removed, and it joins with a new one under its old name")?;
-    cluster.cli(0, ["node", "remove", &old])?;
+    cluster.cli(0, ["node", "remove", &old, "--no-confirm"])?;
     cluster.replace(2)?;
     story.then("it is a member like the others, with a new key", || {
         cluster.wait_for_members(3)?;
