@@ -160,6 +160,14 @@ impl Cluster {
         self.settle().await;
     }
 
+    /// Cuts the power of a node and starts it again on what is left, whether or not it reaches the others then.
+    pub async fn crash(&mut self, at: usize, survivors: Survivors) {
+        let node = self.nodes[at].take().expect("the node runs");
+        let root = node.root.clone();
+        let node = node.crash(survivors).await;
+        self.nodes[at] = Some(TestNode { root, ..node });
+    }
+
     pub async fn drain(&self, at: usize) {
         let drain = DrainMember { node: self.id(at) };
         self.node(0)

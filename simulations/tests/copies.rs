@@ -259,8 +259,9 @@ async fn a_push_that_is_acknowledged_by_one_node_is_lost_with_it() {
     let mut world = World::new(0, 1).await;
     world.push(1).await;
     world.lose(1).await;
+    let url = nar_url("main", &world.published[0]);
     let answer = tokio::select! {
-        answer = world.cluster.node(0).get(&nar_url("main", &world.published[0])) => answer,
+        answer = world.cluster.node(0).get(&url) => answer,
         () = time_passes(&world.cluster) => unreachable!("time never ends"),
     };
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);

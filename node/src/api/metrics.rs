@@ -101,6 +101,32 @@ pub(super) async fn metrics(State(node): State<Node>) -> Result<Response, HttpEr
         "Bytes that may still be stored, limited by disk and quota",
         store.free_bytes,
     );
+    let figures = node.replication().figures();
+    gauge(
+        "under_replicated_nars",
+        "NARs of which a node that should hold them has no copy, or does not answer",
+        figures.under_replicated.nars,
+    );
+    gauge(
+        "bytes_to_move",
+        "Bytes that have to be copied for that, over all nodes",
+        figures.bytes_to_move,
+    );
+    gauge(
+        "lacking_nars",
+        "NARs that this node should hold and has not fetched yet",
+        figures.lacking_here.nars,
+    );
+    gauge(
+        "surplus_nars",
+        "NARs that this node holds beyond what it should",
+        figures.surplus.nars,
+    );
+    gauge(
+        "chunk_bytes_sent",
+        "Bytes of chunks that other nodes have taken since the start",
+        node.chunk_bytes_sent(),
+    );
     node.metrics().register(&mut registry);
     let mut text = String::new();
     encode(&mut text, &registry).map_err(|error| HttpError::internal(&error))?;

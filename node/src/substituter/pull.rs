@@ -54,6 +54,10 @@ pub(super) struct Reader {
 pub(super) enum PullError {
     #[error("the NAR {nar} is not on this node and cannot be fetched now")]
     Fetch { nar: NarHash, source: FetchError },
+    #[error(
+        "the NAR {nar} is damaged or gone here, and there is no other node to fetch it from; push its path again"
+    )]
+    Alone { nar: NarHash },
     #[error("the NAR {nar} is not on this node, and fetching it cannot begin")]
     Node { nar: NarHash, source: Box<NodeError> },
     #[error("the NAR {nar} was fetched, and is not whole all the same")]
@@ -73,6 +77,10 @@ impl Reader {
                         nar: *nar,
                         source: Box::new(source),
                     })?;
+                if flight.providers.is_empty() {
+                    flight.lease.finish();
+                    return Err(PullError::Alone { nar: *nar });
+                }
                 let pull = Arc::new(Pull {
                     manifest: record.manifest,
                     providers: flight.providers,
@@ -201,7 +209,9 @@ impl From<PullError> for HttpError {
             PullError::Node { source, .. } if matches!(**source, NodeError::Busy { .. }) => {
                 Self::new(ErrorName::NotReady, source.to_string())
             }
-            PullError::Node { .. } | PullError::Incomplete { .. } => Self::internal(&error),
+            PullError::Alone { .. } | PullError::Node { .. } | PullError::Incomplete { .. } => {
+                Self::internal(&error)
+            }
         }
     }
 }
