@@ -120,7 +120,7 @@ fn main() {
     println!("{seconds} s beside one cubic flow on a clean link of 50 Mbit/s");
     println!("controller           round trip  queue  first    ours  cubic  share of ours  link used");
     for round_trip in [600, 100] {
-        for queue in [1.0, 0.2, 0.05] {
+        for queue in [1.0, 0.14, 0.05] {
             for (name, settings) in &kinds[2..] {
                 for head_start in [0, 60] {
                     let (ours, other) = beside(

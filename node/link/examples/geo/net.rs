@@ -50,6 +50,12 @@ impl Path {
         })))
     }
 
+    /// From now on.
+    #[allow(dead_code, reason = "only the test cuts paths")]
+    pub(crate) fn set(&self, settings: PathSettings) {
+        lock(&self.0).settings = settings;
+    }
+
     /// When a packet that is sent now arrives; `None` if it does not.
     fn send(&self, now: Instant, len: usize) -> Option<Instant> {
         let mut state = lock(&self.0);

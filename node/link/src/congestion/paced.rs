@@ -53,6 +53,13 @@ const STEP: f64 = 0.01;
 /// The longest step up to what was once delivered.
 const STEP_MAX: f64 = 0.12;
 
+/// The longest step up while far below what was once delivered.
+const STEP_FAR_MAX: f64 = 0.5;
+
+/// What a little loss takes away, and what much does.
+const LOSS_STEP_MIN: f64 = 0.05;
+const LOSS_STEP_MAX: f64 = 0.3;
+
 /// Rounds that a step down takes to show: none is made before.
 const HOLD_ROUNDS: u32 = 2;
 
@@ -77,7 +84,7 @@ pub(super) struct Paced {
     window: f64,
     /// Where the window goes, with each byte that is acknowledged, and from where.
     target: (f64, f64),
-    /// Doubling until something gives way.
+    /// Growing fast until something gives way.
     starting: bool,
     /// The shortest round trip, in seconds: of the last one or two times [`BASE_HALF`].
     base: f64,
@@ -154,6 +161,11 @@ impl Paced {
         self.limit.map(|bits| bits as f64 / 8.0 * mtu / (mtu + HEADERS))
     }
 
+    /// Four packets each round trip, in bytes per second.
+    fn slowest(&self) -> f64 {
+        4.0 * self.mtu as f64 / (self.base + SLACK)
+    }
+
     /// The window that the rate needs for a time in seconds.
     fn needed(&self, span: f64) -> f64 {
         (self.rate * (span + SLACK)).max(4.0 * self.mtu as f64)
@@ -202,7 +214,7 @@ impl Paced {
         self.alone = self.alone.saturating_add(1);
         if congested && self.hold == 0 {
             self.alone = 0;
-            self.rate *= 1.0 - 0.3 * excess.unwrap_or(1.0).max(0.4);
+            self.rate *= 1.0 - LOSS_STEP_MIN - (LOSS_STEP_MAX - LOSS_STEP_MIN) * excess.unwrap_or(1.0);
             self.rival.lose(now);
             self.hold = HOLD_ROUNDS;
             self.step = STEP;
@@ -214,7 +226,8 @@ impl Paced {
             }
             self.rate = KEPT_AFTER_CONTEST * self.rival.window() / self.base;
         } else if queue > high {
-            if self.hold == 0 {
+            // Of a sender that had nothing to send, what was delivered says nothing.
+            if self.hold == 0 && !figures.app_limited {
                 self.rate = self.rate.min(figures.delivered) * 0.98;
                 self.hold = HOLD_ROUNDS;
                 self.step = STEP;
@@ -225,6 +238,7 @@ impl Paced {
             }
             self.rival.follow(now, self.rate * self.base / 2.0);
         }
+        self.rate = self.rate.max(self.slowest());
         let yielded = self.rate * self.base <= self.rival.window();
         self.contest.round(queue > high && yielded, queue < low);
         // Variation that is no queue, such as a jittery path, must not cost speed.
@@ -253,29 +267,27 @@ impl Paced {
         self.rate = self.window / self.base;
         if self.rate >= limit {
             self.rate = limit;
-        } else if queued || congested {
+        } else if (queued && !figures.app_limited) || congested {
             self.rate = figures.delivered * 0.98;
             self.hold = START_HOLD_ROUNDS;
         } else {
             return;
         }
         self.starting = false;
+        self.rate = self.rate.max(self.slowest());
         self.rival.follow(figures.ended, self.rate * self.base / 2.0);
         self.set_window(self.needed(self.base));
     }
 
     fn grow(&mut self) {
         let limit = self.limit_bytes().unwrap_or(f64::INFINITY);
-        self.step = if self.rate < 0.95 * self.best {
-            let longest = if self.alone < ALONE_ROUNDS {
-                2.0 * STEP
-            } else {
-                STEP_MAX
-            };
-            (self.step * 2.0).min(longest)
-        } else {
-            STEP
+        let longest = match self.rate / self.best {
+            reached if reached >= 0.95 => STEP,
+            reached if reached < 0.25 => STEP_FAR_MAX,
+            _ if self.alone < ALONE_ROUNDS => 2.0 * STEP,
+            _ => STEP_MAX,
         };
+        self.step = (self.step * 2.0).min(longest);
         self.rate = (self.rate * (1.0 + self.step)).min(limit);
     }
 }
@@ -302,9 +314,11 @@ impl Controller for Paced {
         }
         self.losses.lose(lost_bytes.div_ceil(self.mtu));
         if persistent {
-            self.starting = false;
-            self.rate /= 2.0;
-            self.set_window(self.needed(self.base.min(10.0)));
+            // The path was away: begin anew.
+            self.starting = true;
+            self.contest = Contest::default();
+            self.losses.begin_round();
+            self.set_window(self.initial_window() as f64);
         }
     }
 

@@ -103,3 +103,50 @@ impl Rival {
         self.lost = true;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use quinn::{Runtime, TokioRuntime};
+
+    use super::*;
+
+    #[test]
+    fn after_a_loss_the_window_is_back_when_cubic_would_be() {
+        let now = TokioRuntime.now();
+        let mut rival = Rival::new(now);
+        rival.follow(now, 1_200_000.0);
+
+        rival.lose(now);
+        let after_loss = rival.window();
+        // K = cbrt(1000 * 0.3 / 0.4) = 9.09 s.
+        rival.grow(now + Duration::from_millis(9_090), 1200.0);
+
+        assert!((after_loss - 840_000.0).abs() < 1.0);
+        assert!(
+            (rival.window() - 1_200_000.0).abs() < 2_000.0,
+            "{}",
+            rival.window()
+        );
+    }
+
+    #[test]
+    fn a_queue_that_stays_although_we_gave_way_is_contested_and_then_tried_again() {
+        let mut contest = Contest::default();
+
+        let begun: Vec<bool> = (0..3)
+            .map(|_| {
+                contest.round(true, false);
+                contest.is_on()
+            })
+            .collect();
+        let rounds = (0..100).take_while(|_| {
+            contest.round(false, true);
+            contest.is_on()
+        });
+
+        assert_eq!(begun, [false, false, true]);
+        assert_eq!(rounds.count() as u32, CONTEST_ROUNDS - 1);
+    }
+}

@@ -12,6 +12,9 @@ const LOSS_SAMPLE_PACKETS: u64 = 200;
 /// Loss rates remembered: half of them is how long a link's own loss must have been there to count as its own.
 const LOSS_SAMPLES: usize = 16;
 
+/// So many packets lost in a round, of a link that loses none by itself, are many.
+const LOST_FAR: f64 = 10.0;
+
 /// Own loss past this is not believed: it would hide congestion.
 const OWN_LOSS_MAX: f64 = 0.04;
 
@@ -104,8 +107,8 @@ impl LossBook {
         self.lost += packets;
     }
 
-    /// Adds the acknowledged packets of a round. Returns how far the loss is past what the link loses by itself:
-    /// 0 for not at all, 1 for twice the limit and more; `None` while there are too few packets to tell.
+    /// Adds the acknowledged packets of a round. Returns how far the loss is past what the link loses by itself: 0
+    /// for not at all, 1 for far; `None` while there are too few packets to tell.
     ///
     /// `contested`: other flows are there, so little is enough.
     pub(super) fn round(&mut self, packets: u64, contested: bool) -> Option<f64> {
@@ -115,13 +118,21 @@ impl LossBook {
             return None;
         }
         let lost = self.lost as f64;
-        let limit = self.limit(all as f64, contested);
+        let expected = self.own() * all as f64;
+        let deviations = if contested { 2.0 } else { 4.0 };
+        let limit = 2.0 * expected + deviations * expected.sqrt();
+        let far = limit.max(LOST_FAR);
         self.rates.push_back(lost / all as f64);
         if self.rates.len() > LOSS_SAMPLES {
             self.rates.pop_front();
         }
         (self.acked, self.lost) = (0, 0);
-        Some(((lost - limit) / limit).clamp(0.0, 1.0))
+        Some(((lost - limit) / far).clamp(0.0, 1.0))
+    }
+
+    /// What was lost so far says nothing: the path was away.
+    pub(super) fn begin_round(&mut self) {
+        (self.acked, self.lost) = (0, 0);
     }
 
     /// The loss that the link has by itself.
@@ -131,11 +142,62 @@ impl LossBook {
         let median = sorted.get(sorted.len() / 2).copied().unwrap_or(0.01);
         median.min(OWN_LOSS_MAX)
     }
+}
 
-    /// Twice the own loss and four standard deviations of it, or two.
-    fn limit(&self, packets: f64, contested: bool) -> f64 {
-        let expected = self.own() * packets;
-        let (deviations, few) = if contested { (2.0, 0.5) } else { (4.0, 3.0) };
-        2.0 * expected + deviations * expected.sqrt() + few
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rounds of 2,500 packets with these many lost; returns the last judgement.
+    fn judge(book: &mut LossBook, lost: impl IntoIterator<Item = u64>) -> f64 {
+        let mut last = 0.0;
+        for lost in lost {
+            book.lose(lost);
+            last = book.round(2500 - lost, false).expect("enough packets to tell");
+        }
+        last
+    }
+
+    #[test]
+    fn loss_that_is_always_there_is_the_links_own() {
+        let mut book = LossBook::default();
+
+        let judged = judge(&mut book, [25, 31, 19, 22, 28, 25, 24, 30, 27, 21, 35, 40]);
+
+        assert!(judged.abs() < f64::EPSILON);
+        assert!((0.008..0.013).contains(&book.own()), "{}", book.own());
+    }
+
+    #[test]
+    fn a_burst_on_a_clean_link_is_congestion() {
+        let mut book = LossBook::default();
+        judge(&mut book, [0; 8]);
+
+        assert!(judge(&mut book, [40]) > 0.9);
+        assert!((0.0..0.3).contains(&judge(&mut book, [2])));
+        assert!(judge(&mut book, [0]).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn three_times_the_own_loss_is_congestion() {
+        let mut book = LossBook::default();
+        judge(&mut book, [25; 16]);
+
+        assert!(judge(&mut book, [100]) > 0.0);
+    }
+
+    #[test]
+    fn heavy_loss_is_never_all_taken_for_the_links_own() {
+        let mut book = LossBook::default();
+
+        assert!(judge(&mut book, [500; 32]) > 0.0);
+    }
+
+    #[test]
+    fn a_few_packets_are_not_judged() {
+        let mut book = LossBook::default();
+        book.lose(3);
+
+        assert_eq!(book.round(50, false), None);
     }
 }

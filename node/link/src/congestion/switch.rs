@@ -14,6 +14,9 @@ use crate::{Congestion, LinkSettings};
 /// With a longer round trip than this, [`Congestion::Auto`] means [`Paced`].
 const LONG_RTT: Duration = Duration::from_millis(200);
 
+/// With a shorter one it means cubic again: the first round trips may have been slow for other reasons.
+const SHORT_RTT: Duration = Duration::from_millis(150);
+
 /// Makes the controllers of one connection, and may be told about its link at any time.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Selector {
@@ -54,7 +57,7 @@ pub(crate) struct Switch {
 enum Chosen {
     Cubic(Box<dyn Controller>),
     Bbr(Box<dyn Controller>),
-    Paced(Paced),
+    Paced(Box<Paced>),
 }
 
 impl Switch {
@@ -66,22 +69,22 @@ impl Switch {
             rtt: None,
             mtu,
         };
-        switch.choose(now, None);
+        switch.choose(now);
         switch
     }
 
     /// Chooses again if something was learnt.
-    fn choose(&mut self, now: Instant, rtt: Option<Duration>) {
+    fn choose(&mut self, now: Instant) {
         let settings = *self.selector.settings.lock();
         let news = settings != self.settings;
         self.settings = settings;
         let settings = settings.unwrap_or_default();
-        let long = rtt.or(settings.rtt).is_some_and(|rtt| rtt > LONG_RTT);
+        let rtt = self.rtt.or(settings.rtt);
         let wanted = match settings.congestion {
-            Congestion::Auto if long || settings.rate.is_some() => Congestion::Paced,
-            Congestion::Auto => match self.chosen {
-                // Once long, it stays: a controller that changes its mind is worse than either.
-                Chosen::Paced(_) => Congestion::Paced,
+            Congestion::Auto if settings.rate.is_some() => Congestion::Paced,
+            Congestion::Auto => match (&self.chosen, rtt) {
+                (_, Some(rtt)) if rtt > LONG_RTT => Congestion::Paced,
+                (Chosen::Paced(_), Some(rtt)) if rtt >= SHORT_RTT => Congestion::Paced,
                 _ => Congestion::Cubic,
             },
             fixed => fixed,
@@ -93,7 +96,8 @@ impl Switch {
                 }
             }
             (Congestion::Paced, _) => {
-                self.chosen = Chosen::Paced(Paced::new(now, self.mtu, settings, rtt));
+                let paced = Paced::new(now, self.mtu, settings, self.rtt);
+                self.chosen = Chosen::Paced(Box::new(paced));
             }
             (Congestion::Bbr, Chosen::Bbr(_)) | (Congestion::Cubic | Congestion::Auto, Chosen::Cubic(_)) => {}
             (Congestion::Bbr, _) => {
@@ -108,14 +112,14 @@ impl Switch {
     fn controller(&self) -> &dyn Controller {
         match &self.chosen {
             Chosen::Cubic(controller) | Chosen::Bbr(controller) => controller.as_ref(),
-            Chosen::Paced(paced) => paced,
+            Chosen::Paced(paced) => paced.as_ref(),
         }
     }
 
     fn controller_mut(&mut self) -> &mut dyn Controller {
         match &mut self.chosen {
             Chosen::Cubic(controller) | Chosen::Bbr(controller) => controller.as_mut(),
-            Chosen::Paced(paced) => paced,
+            Chosen::Paced(paced) => paced.as_mut(),
         }
     }
 }
@@ -123,13 +127,13 @@ impl Switch {
 impl Controller for Switch {
     fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
         // Told who has dialled, between two packets: no need to wait for what comes back.
-        self.choose(now, self.rtt);
+        self.choose(now);
         self.controller_mut().on_sent(now, bytes, last_packet_number);
     }
 
     fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool, rtt: &RttEstimator) {
         self.rtt = Some(rtt.min());
-        self.choose(now, self.rtt);
+        self.choose(now);
         self.controller_mut().on_ack(now, sent, bytes, app_limited, rtt);
     }
 
@@ -176,5 +180,90 @@ impl Controller for Switch {
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quinn::{Runtime, TokioRuntime};
+
+    use super::*;
+
+    const GEO: Duration = Duration::from_millis(600);
+    const FIBRE: Duration = Duration::from_millis(20);
+
+    fn switch(selector: &Selector) -> Switch {
+        Switch::new(selector.clone(), TokioRuntime.now(), 1200)
+    }
+
+    fn measures(switch: &mut Switch, rtt: Duration) {
+        switch.rtt = Some(rtt);
+        switch.choose(TokioRuntime.now());
+    }
+
+    fn name(switch: &Switch) -> &'static str {
+        match switch.chosen {
+            Chosen::Cubic(_) => "cubic",
+            Chosen::Bbr(_) => "bbr",
+            Chosen::Paced(_) => "paced",
+        }
+    }
+
+    #[tokio::test]
+    async fn fibre_stays_with_cubic_and_a_long_path_does_not() {
+        let mut short = switch(&Selector::default());
+        let mut long = switch(&Selector::default());
+
+        measures(&mut short, FIBRE);
+        measures(&mut long, GEO);
+
+        assert_eq!((name(&short), name(&long)), ("cubic", "paced"));
+    }
+
+    #[tokio::test]
+    async fn a_slow_first_answer_on_fibre_is_forgotten() {
+        let mut switch = switch(&Selector::default());
+
+        measures(&mut switch, GEO);
+        measures(&mut switch, FIBRE);
+
+        assert_eq!(name(&switch), "cubic");
+    }
+
+    #[tokio::test]
+    async fn a_rate_that_is_told_after_the_handshake_counts_at_once() {
+        let selector = Selector::default();
+        let mut switch = switch(&selector);
+        measures(&mut switch, FIBRE);
+
+        selector.select(LinkSettings {
+            rate: Some(80_000_000),
+            ..LinkSettings::default()
+        });
+        switch.on_sent(TokioRuntime.now(), 1200, 1);
+
+        assert_eq!(name(&switch), "paced");
+        // 80 Mbit/s for 20 ms are 200 kB; it begins with four fifths, and headers take their part.
+        let window = switch.window();
+        assert!((150_000..200_000).contains(&window), "{window}");
+    }
+
+    #[tokio::test]
+    async fn what_is_configured_counts_more_than_what_is_measured() {
+        let choice = |congestion| {
+            Selector::new(LinkSettings {
+                congestion,
+                ..LinkSettings::default()
+            })
+        };
+        let (mut cubic, mut bbr) = (
+            switch(&choice(Congestion::Cubic)),
+            switch(&choice(Congestion::Bbr)),
+        );
+
+        measures(&mut cubic, GEO);
+        measures(&mut bbr, GEO);
+
+        assert_eq!((name(&cubic), name(&bbr)), ("cubic", "bbr"));
     }
 }
