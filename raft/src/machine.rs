@@ -53,11 +53,12 @@ impl Machine {
     async fn apply_batch(&self, batch: Vec<(Entry, Option<ApplyResponder<TypeConfig>>)>) -> io::Result<()> {
         let (entries, responders): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
         let store = Arc::clone(&self.store);
-        let answers = self
-            .io
-            .run(move || store.apply(&entries))
-            .await
-            .map_err(|error| self.failed(error))?;
+        let applied = if store.is_quick(&entries) {
+            store.apply(&entries)
+        } else {
+            self.io.run(move || store.apply(&entries)).await
+        };
+        let answers = applied.map_err(|error| self.failed(error))?;
         for (answer, responder) in answers.into_iter().zip(responders) {
             if let Some(responder) = responder {
                 responder.send(answer);

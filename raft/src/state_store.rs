@@ -14,7 +14,7 @@
 mod offline;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use openraft::EntryPayload;
 use parking_lot::Mutex;
@@ -44,6 +44,8 @@ const SCHEMA: u16 = 1;
 /// Entries after which what was applied is made durable, at the price of a flush. At most so many, and a batch, are
 /// applied again after a crash.
 const DURABLE_EVERY: u64 = 4_096;
+/// Entries that are applied in some ten microseconds each, all in memory.
+const QUICK_ENTRIES: usize = 16;
 
 const OPENING: &str = "opening the replicated state";
 const APPLYING: &str = "applying to the replicated state";
@@ -69,6 +71,8 @@ pub(crate) struct StateStore {
     applied: Mutex<Applied>,
     /// Index up to which what was applied is durable.
     durable: AtomicU64,
+    /// Whether [`StateStore::make_durable`] has the database for as long as a flush takes.
+    is_flushing: AtomicBool,
     latest: Arc<LatestView>,
     audit: Arc<Audit>,
     progress: watch::Sender<u64>,
@@ -95,6 +99,7 @@ impl StateStore {
             database,
             applied: Mutex::new(Applied::default()),
             durable: AtomicU64::new(applied.index()),
+            is_flushing: AtomicBool::new(false),
             latest,
             audit,
             progress,
@@ -122,18 +127,37 @@ impl StateStore {
 
     /// Makes durable what is applied, and returns up to which index that is.
     pub(crate) fn make_durable(&self) -> Result<u64, ReplicaError> {
+        self.is_flushing.store(true, Ordering::Relaxed);
+        let durable = self.flush();
+        self.is_flushing.store(false, Ordering::Relaxed);
+        durable
+    }
+
+    fn flush(&self) -> Result<u64, ReplicaError> {
         // Begun first: what is applied now is in it, or in the transactions before it.
         let transaction = self
             .database
             .begin_write()
             .map_err(ReplicaError::storage(APPLYING))?;
         let applied = self.applied();
-        if applied.index() == self.durable_index() {
-            return Ok(applied.index());
+        if applied.index() > self.durable_index() {
+            transaction.commit().map_err(ReplicaError::storage(APPLYING))?;
+            self.durable.fetch_max(applied.index(), Ordering::AcqRel);
         }
-        transaction.commit().map_err(ReplicaError::storage(APPLYING))?;
-        self.durable.fetch_max(applied.index(), Ordering::AcqRel);
         Ok(applied.index())
+    }
+
+    /// Whether [`StateStore::apply`] would be done in less time than it takes to have another thread do it.
+    pub(crate) fn is_quick(&self, entries: &[Entry]) -> bool {
+        entries.len() <= QUICK_ENTRIES
+            && !self.is_flushing.load(Ordering::Relaxed)
+            && !self.is_flush_due(entries)
+    }
+
+    /// Whether what is applied is to be made durable with these entries.
+    fn is_flush_due(&self, entries: &[Entry]) -> bool {
+        let last = entries.last().map_or(0, |entry| entry.log_id.index);
+        last.saturating_sub(self.durable_index()) >= DURABLE_EVERY
     }
 
     /// Applies entries that follow the last applied one. When it returns they are visible.
@@ -143,7 +167,7 @@ impl StateStore {
     pub(crate) fn apply(&self, entries: &[Entry]) -> Result<Vec<Answer>, ReplicaError> {
         let mut applied = self.applied();
         let last = entries.last().map_or(applied.index(), |entry| entry.log_id.index);
-        let is_durable = last.saturating_sub(self.durable_index()) >= DURABLE_EVERY;
+        let is_durable = self.is_flush_due(entries);
         let mut transaction = self
             .database
             .begin_write()
@@ -156,7 +180,7 @@ impl StateStore {
         }
         let mut answers = Vec::with_capacity(entries.len());
         {
-            let mut tables = WriteTables::open(&transaction)?;
+            let mut tables = WriteTables::new(&transaction);
             for entry in entries {
                 answers.push(apply_entry(&mut tables, entry, &mut applied)?);
             }
@@ -182,7 +206,8 @@ impl StateStore {
                 .map_err(ReplicaError::storage(INSTALLING))?;
         }
         {
-            let mut tables = WriteTables::open(&transaction)?;
+            let mut tables = WriteTables::new(&transaction);
+            tables.create()?;
             for row in snapshot.rows() {
                 let SnapshotRow { table, key, value } = row?;
                 tables.put(table, &key, &value)?;
@@ -202,7 +227,7 @@ impl StateStore {
     #[cfg(test)]
     pub(crate) fn corrupt(&self) {
         let transaction = self.database.begin_write().expect("the disk works");
-        let mut tables = WriteTables::open(&transaction).expect("the disk works");
+        let mut tables = WriteTables::new(&transaction);
         let put = tables.put(Table::Holders, b"a row that nobody wrote", b"");
         put.expect("the disk works");
         drop(tables);
@@ -271,7 +296,7 @@ fn create_tables(database: &DataBase) -> Result<(), ReplicaError> {
         return Ok(());
     }
     let transaction = database.begin_write().map_err(ReplicaError::storage(OPENING))?;
-    WriteTables::open(&transaction)?;
+    WriteTables::new(&transaction).create()?;
     transaction
         .open_table(REPLICA)
         .map_err(ReplicaError::storage(OPENING))?;

@@ -1,5 +1,6 @@
 //! Writing the state: the tables of `tetryx-state` in one redb transaction.
 
+use std::cell::OnceCell;
 use std::fmt;
 use std::ops::Bound;
 
@@ -14,9 +15,11 @@ type OpenTable<'txn> = redb::Table<'txn, &'static [u8], &'static [u8]>;
 const READING: &str = "reading the replicated state";
 const WRITING: &str = "writing the replicated state";
 
-/// All tables of the state, open in a transaction that the caller commits or drops.
+/// The tables of the state in a transaction that the caller commits or drops. Each is opened when it is first used: a
+/// command touches a few of them.
 pub(crate) struct WriteTables<'txn> {
-    tables: [OpenTable<'txn>; Table::ALL.len()],
+    transaction: &'txn WriteTransaction,
+    tables: [OnceCell<OpenTable<'txn>>; Table::ALL.len()],
 }
 
 impl fmt::Debug for WriteTables<'_> {
@@ -26,28 +29,37 @@ impl fmt::Debug for WriteTables<'_> {
 }
 
 impl<'txn> WriteTables<'txn> {
-    /// Opens the tables, and creates those that do not exist.
-    pub(crate) fn open(transaction: &'txn WriteTransaction) -> Result<Self, ReplicaError> {
-        let mut tables = Vec::with_capacity(Table::ALL.len());
-        for table in Table::ALL {
-            tables.push(
-                transaction
-                    .open_table(definition(table))
-                    .map_err(ReplicaError::storage(WRITING))?,
-            );
+    pub(crate) fn new(transaction: &'txn WriteTransaction) -> Self {
+        Self {
+            transaction,
+            tables: std::array::from_fn(|_| OnceCell::new()),
         }
-        let Ok(tables) = tables.try_into() else {
-            unreachable!("one table was opened for each of Table::ALL")
-        };
-        Ok(Self { tables })
     }
 
-    fn table(&self, table: Table) -> &OpenTable<'txn> {
-        &self.tables[usize::from(table.number()) - 1]
+    /// Creates the tables that do not exist.
+    pub(crate) fn create(&self) -> Result<(), ReplicaError> {
+        for table in Table::ALL {
+            self.table(table)?;
+        }
+        Ok(())
     }
 
-    fn table_mut(&mut self, table: Table) -> &mut OpenTable<'txn> {
-        &mut self.tables[usize::from(table.number()) - 1]
+    fn table(&self, table: Table) -> Result<&OpenTable<'txn>, ReplicaError> {
+        let slot = &self.tables[usize::from(table.number()) - 1];
+        if let Some(open) = slot.get() {
+            return Ok(open);
+        }
+        let open = self
+            .transaction
+            .open_table(definition(table))
+            .map_err(ReplicaError::storage(WRITING))?;
+        Ok(slot.get_or_init(|| open))
+    }
+
+    fn table_mut(&mut self, table: Table) -> Result<&mut OpenTable<'txn>, ReplicaError> {
+        self.table(table)?;
+        let slot = &mut self.tables[usize::from(table.number()) - 1];
+        Ok(slot.get_mut().expect("it was opened"))
     }
 }
 
@@ -55,7 +67,7 @@ impl ReadTables for WriteTables<'_> {
     type Error = ReplicaError;
 
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReplicaError> {
-        get(self.table(table), key).map_err(ReplicaError::storage(READING))
+        get(self.table(table)?, key).map_err(ReplicaError::storage(READING))
     }
 
     fn range(
@@ -65,20 +77,20 @@ impl ReadTables for WriteTables<'_> {
         end: Bound<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Row>, ReplicaError> {
-        range(self.table(table), start, end, limit).map_err(ReplicaError::storage(READING))
+        range(self.table(table)?, start, end, limit).map_err(ReplicaError::storage(READING))
     }
 }
 
 impl Tables for WriteTables<'_> {
     fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), ReplicaError> {
-        self.table_mut(table)
+        self.table_mut(table)?
             .insert(key, value)
             .map_err(ReplicaError::storage(WRITING))?;
         Ok(())
     }
 
     fn delete(&mut self, table: Table, key: &[u8]) -> Result<(), ReplicaError> {
-        self.table_mut(table)
+        self.table_mut(table)?
             .remove(key)
             .map_err(ReplicaError::storage(WRITING))?;
         Ok(())
@@ -101,7 +113,7 @@ mod tests {
                 .expect("memory works");
             let database: &'static Database = Box::leak(Box::new(database));
             let transaction = Box::leak(Box::new(database.begin_write().expect("nobody else writes")));
-            WriteTables::open(transaction).expect("memory works")
+            WriteTables::new(transaction)
         });
     }
 }

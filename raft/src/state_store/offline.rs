@@ -42,7 +42,7 @@ impl OfflineState {
             .begin_write()
             .map_err(ReplicaError::storage(APPLYING))?;
         let value = {
-            let mut tables = WriteTables::open(&transaction)?;
+            let mut tables = WriteTables::new(&transaction);
             entries(&mut |entry| apply_entry(&mut tables, entry, &mut applied).map(drop))?;
             read(&tables)?
         };
