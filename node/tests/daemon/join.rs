@@ -100,9 +100,9 @@ fn a_node_with_a_ticket_joins_and_prints_its_checks() {
 #[test]
 fn a_change_at_any_node_shows_at_every_node_even_after_one_is_killed() {
     let Three {
+        homes: _homes,
         daemons: [first, second, third],
         token,
-        ..
     } = three();
     let created = second.post("/api/v1/caches", &token, r#"{"name":"alpha"}"#);
     assert!(created.starts_with("HTTP/1.1 201"), "{created}");
