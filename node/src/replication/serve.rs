@@ -162,7 +162,7 @@ fn holdings(node: &Node, manifests: &[ManifestHash]) -> Result<(u64, Vec<Holding
         };
         let nar = held.manifest.nar_hash;
         let record = query::nar(&view, &nar)?;
-        if !record.is_some_and(|record| record.manifest == *manifest) {
+        if record.is_none_or(|record| record.manifest != *manifest) {
             return Ok(Holding::Complete);
         }
         let holders = membership.holders(&nar, rules.of(&view, &nar)?);

@@ -120,7 +120,7 @@ impl Reader {
         let made = self.pull.layout.get_or_try_init(|| async {
             let failed = |source| PullError::Fetch { nar: *nar, source };
             let manifest = self.handle.manifest().await.map_err(failed)?;
-            if let Some(layout) = self.from_elsewhere(node, &manifest, record).await {
+            if let Some(layout) = self.as_told_elsewhere(node, &manifest, record).await {
                 return Ok(Arc::new(layout));
             }
             // Nobody has all of it. When it has come together from several, it is whole here.
@@ -133,7 +133,12 @@ impl Reader {
     }
 
     /// The layout of what is here already, and for the rest what another node says of its frames.
-    async fn from_elsewhere(&self, node: &Node, manifest: &Manifest, record: &NarRecord) -> Option<Layout> {
+    async fn as_told_elsewhere(
+        &self,
+        node: &Node,
+        manifest: &Manifest,
+        record: &NarRecord,
+    ) -> Option<Layout> {
         let store = Arc::clone(node.store());
         let name = self.pull.manifest;
         let here = spawn_blocking(move || store.hold_nar(&name)).await.ok()?.ok()??;
