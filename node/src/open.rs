@@ -172,7 +172,7 @@ impl Ground {
         if founds {
             first_start::found_cluster(&replica, &cluster_secret, self.entropy.as_ref()).await?;
         } else {
-            wait_for_state(&replica).await?;
+            wait_for_state(&replica, doors.links.as_ref(), &self.roster).await?;
         }
         let cluster = query::cluster(&replica.view()?)?.ok_or(NodeError::NoCluster)?;
         doors.gossip(&config, &self, cluster.id).await?;
@@ -318,17 +318,20 @@ fn is_everything(address: SocketAddr) -> bool {
 }
 
 /// Waits until the leader has sent what the cluster is.
-async fn wait_for_state(replica: &Replica) -> Result<(), NodeError> {
+async fn wait_for_state(replica: &Replica, links: &dyn Links, roster: &NodeRoster) -> Result<(), NodeError> {
     loop {
         if query::cluster(&replica.view()?)?.is_some() {
             return Ok(());
         }
-        let next = replica.wait_applied(replica.applied_index() + 1);
-        match tokio::time::timeout(STILL_WAITING, next).await {
-            Ok(applied) => {
+        let nothing_came = async {
+            peers::greet(links, roster.others()).await;
+            tokio::time::sleep(STILL_WAITING).await;
+        };
+        tokio::select! {
+            applied = replica.wait_applied(replica.applied_index() + 1) => {
                 applied?;
             }
-            Err(_) => tracing::warn!(
+            () = nothing_came => tracing::warn!(
                 "the cluster's state has not come yet; check that the other members are up and reach this node"
             ),
         }

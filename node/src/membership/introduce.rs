@@ -7,9 +7,9 @@ use tetryx_state::command::{UpdateMember, UpsertMember};
 use tetryx_state::query;
 use tetryx_state::records::{MemberRecord, Role};
 
-use crate::NodeError;
 use crate::first_start::{BY_NODE, FEATURE_LEVEL};
 use crate::node::Node;
+use crate::{NodeError, peers};
 
 /// The pause before a cluster that could not be told is told again, at first and at the most.
 const RETRY: Duration = Duration::from_secs(1);
@@ -50,7 +50,8 @@ pub async fn introduce(node: &Node) -> Result<(), NodeError> {
             node.propose(BY_NODE, found).await?;
         }
     }
-    node.propose(BY_NODE, update).await.map(|_| ())
+    node.propose(BY_NODE, update).await?;
+    peers::take_over(node).map(drop)
 }
 
 fn says(known: &MemberRecord, update: &UpdateMember) -> bool {

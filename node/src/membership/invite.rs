@@ -66,6 +66,12 @@ pub(crate) async fn invite(
 /// This node, then others that take part.
 fn members_to_ask(node: &Node) -> Vec<TicketMember> {
     let mut members = node.roster().members();
+    for member in &mut members {
+        // What it listens on now, which the roster may yet have to learn.
+        if member.node == node.node_id() {
+            member.addresses.clone_from(&node.advertised().addresses);
+        }
+    }
     members.retain(|member| !member.addresses.is_empty());
     members.sort_by_key(|member| (member.node != node.node_id(), !member.state.is_active()));
     members.truncate(TICKET_MEMBERS_MAX);

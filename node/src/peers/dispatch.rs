@@ -62,6 +62,8 @@ impl Dispatch {
 
     async fn answer(self, from: NodeId, service: Service, mut body: Bytes) -> Result<Bytes, String> {
         match service {
+            // A greeting: the connection is all it is for.
+            Service::Raft if body.is_empty() => Ok(Bytes::new()),
             Service::Raft => self.replica_call(RpcClass::Consensus, body).await,
             Service::RaftBulk => self.replica_call(RpcClass::Snapshot, body).await,
             Service::Rpc => {

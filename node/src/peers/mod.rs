@@ -25,6 +25,7 @@ pub use self::alone::NoLinks;
 pub use self::dispatch::Dispatch;
 pub use self::refresh::take_over;
 pub(crate) use self::refresh::{follow_state, keep_current};
+pub(crate) use self::requests::greet;
 pub use self::requests::{ASK_TIMEOUT, ask};
 pub use self::roster::{NodeRoster, Standing};
 pub(crate) use self::roster_file::RosterFile;

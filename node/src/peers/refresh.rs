@@ -8,7 +8,7 @@ use tetryx_link::Roster;
 use tetryx_protocol::peer::{PeerRequest, PeerResponse};
 use tetryx_state::query;
 
-use super::requests::{ASK_TIMEOUT, ask};
+use super::requests::{ASK_TIMEOUT, ask, greet};
 use crate::node::Node;
 use crate::{NodeError, membership};
 
@@ -75,6 +75,9 @@ pub(crate) async fn keep_current(node: Node) {
         tokio::select! {
             () = node.roster().knocks() => {}
             () = leaderless(&node, pause) => {}
+        }
+        if node.is_cut_off() {
+            greet(node.links().as_ref(), node.roster().others()).await;
         }
         pause = if ask_others(&node).await {
             ASK_PAUSE

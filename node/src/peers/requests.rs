@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use tetryx_link::{LinkError, Links, Service};
 use tetryx_protocol::id::NodeId;
 use tetryx_protocol::message::Message;
@@ -33,6 +35,20 @@ pub async fn ask(
         .map_err(|_| no_answer(format!("nothing within {} s", timeout.as_secs())))??;
     PeerResponse::decode(&answer).map_err(|error| no_answer(error.to_string()))
 }
+
+/// Makes a connection for consensus and one for chunks with every other member. Calls go over a connection whoever
+/// has made it: a node that others cannot dial, behind a router or at a new address, is reached all the same.
+pub(crate) async fn greet(links: &dyn Links, others: Vec<NodeId>) {
+    let calls: FuturesUnordered<_> = others
+        .into_iter()
+        .flat_map(|other| GREETED.map(|service| links.call(other, service, Bytes::new())))
+        .collect();
+    // What they say does not matter; who cannot be reached is tried again the next time.
+    let _ = tokio::time::timeout(ASK_TIMEOUT, calls.for_each(|_| std::future::ready(()))).await;
+}
+
+/// One service for each connection that others would have to make.
+const GREETED: [Service; 2] = [Service::Raft, Service::Chunks];
 
 /// Answers a member's question. What fails here is told as a refusal: questions change nothing, or may be repeated.
 pub(super) async fn answer(node: &Node, from: NodeId, body: &[u8]) -> Result<Bytes, String> {
