@@ -91,6 +91,7 @@ struct Inner {
     chunk_server: ChunkServer,
     fetcher: Fetcher,
     replication: Replication,
+    claims: presence::Claims,
     tasks: TaskTracker,
     stopping: CancellationToken,
 }
@@ -128,6 +129,7 @@ impl Node {
             chunk_server: ChunkServer::new(Arc::clone(&parts.store)),
             fetcher: fetcher(&parts),
             replication: Replication::new(parts.clock.elapsed()),
+            claims: presence::Claims::default(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             parts,
@@ -221,6 +223,11 @@ impl Node {
     /// What keeps every NAR on as many nodes as it should be.
     pub fn replication(&self) -> &Replication {
         &self.inner.replication
+    }
+
+    /// What other members have denied to hold.
+    pub(crate) fn claims(&self) -> &presence::Claims {
+        &self.inner.claims
     }
 
     /// The pushes that wait for the cluster, and what became of others.

@@ -28,7 +28,7 @@ pub(crate) enum Offence {
     Flood,
     /// Sent an own presence older than one it had sent before.
     Backwards,
-    /// Claimed to hold what it does not hold.
+    /// Claimed to hold what it does not hold, beyond doubt and error.
     FalseClaim,
     /// Broke gossipsub's own rules: bad signatures, broken promises.
     Protocol,
@@ -39,8 +39,8 @@ impl Offence {
         match self {
             Self::Garbage => 3 * POINT,
             Self::Spoofed => 5 * POINT,
+            Self::FalseClaim => 6 * POINT,
             Self::Flood | Self::Backwards => POINT,
-            Self::FalseClaim => POINT / 2,
             Self::Protocol => LIMIT,
         }
     }

@@ -136,8 +136,8 @@ impl Gossip {
         self.order(Order::RosterChanged);
     }
 
-    /// The member did not hold what its digest says, beyond the digest's own error. Enough of these drop it for a
-    /// while, and its presence with it.
+    /// The member does not hold what its digest says, far beyond the digest's own error. A few of these within minutes
+    /// drop it for a while, and its presence with it.
     pub fn report_false_claim(&self, node: NodeId) {
         self.order(Order::FalseClaim(node));
     }

@@ -9,6 +9,7 @@
 //! - Carrying presences: `tetryx-gossip`.
 
 mod announce;
+mod claims;
 mod load;
 
 use std::collections::BTreeSet;
@@ -19,6 +20,7 @@ use tetryx_protocol::hash::NarHash;
 use tetryx_protocol::id::NodeId;
 
 pub(crate) use self::announce::announce;
+pub(crate) use self::claims::Claims;
 use crate::Node;
 use crate::config::{Config, RaftProfile};
 
@@ -82,19 +84,17 @@ impl Node {
         holders.into_iter().map(|(node, _)| *node).collect()
     }
 
-    /// The member did not hold a NAR that its digest names. A digest errs, so this counts only when the digest claims
-    /// to be sure; a member with many such claims is dropped from gossip for a while.
-    pub fn report_false_claim(&self, node: NodeId, nar: &NarHash) {
+    /// Notes that the member was asked for these NARs and does not hold them. If its digest goes on claiming them, it
+    /// is charged for that; a few such charges drop it from gossip for a while.
+    pub(crate) fn note_denied(&self, node: NodeId, nars: &[NarHash]) {
         let Some(gossip) = self.gossip() else { return };
-        let Some(seen) = self.presence_of(node) else {
-            return;
-        };
-        let held = &seen.presence.held;
-        if held.contains(nar) && held.false_positive_permille() <= SURE_PERMILLE {
+        let presences = self.presences();
+        let claims = self.claims();
+        claims.retain(|member| *member == node || presences.contains_key(member));
+        if claims.denied(node, nars, presences.get(&node), self.clock().elapsed()) {
+            let name = self.roster().name(node);
+            tracing::warn!(name, %node, "a member announces that it holds what it does not hold");
             gossip.report_false_claim(node);
         }
     }
 }
-
-/// The rate of errors up to which a digest's claim is taken at its word.
-const SURE_PERMILLE: u32 = 20;

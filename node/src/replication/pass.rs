@@ -202,6 +202,12 @@ async fn ask_holders(node: &Node, membership: &Membership, page: &[Item]) {
         .iter()
         .map(|(holder, asked)| (*holder, asked.iter().map(|(_, manifest)| *manifest).collect()));
     let answers = have_all(node, manifests.collect()).await;
+    for (holder, answers) in &answers {
+        let asked = questions[holder].iter().zip(answers);
+        let denied = asked.filter(|(_, answer)| **answer == Holding::No);
+        let denied: Vec<NarHash> = denied.map(|((nar, _), _)| *nar).collect();
+        node.note_denied(*holder, &denied);
+    }
     let mut known = node.replication().known.lock();
     for (holder, answers) in answers {
         for ((nar, _), answer) in questions[&holder].iter().zip(answers) {
