@@ -49,7 +49,7 @@ pub struct PassReport {
     pub left: u64,
     /// What was found before anything was fetched.
     pub figures: Figures,
-    /// How long the looking took, without the fetching.
+    /// How long this node was busy looking, without waiting for others.
     pub look_took: Duration,
 }
 
@@ -96,11 +96,13 @@ pub(super) async fn run(node: &Node) -> Result<PassReport, NodeError> {
     let mut wanted = Vec::new();
     let mut after = None;
     loop {
+        let looking = node.clock().elapsed();
         let page = {
             let (node, view) = (node.clone(), view.clone());
             let (membership, rules) = (membership.clone(), rules.clone());
             spawn_blocking(move || look(&node, &view, &membership, &rules, after.as_ref())).await??
         };
+        report.look_took += node.clock().elapsed().saturating_sub(looking);
         let Some(last) = page.last() else { break };
         after = Some(last.nar);
         ask_holders(node, &membership, &page).await;
@@ -120,8 +122,6 @@ pub(super) async fn run(node: &Node) -> Result<PassReport, NodeError> {
             }
         }
     }
-    let now = node.clock().elapsed();
-    report.look_took = now.saturating_sub(begun);
     *replication.figures.lock() = report.figures;
     let fetches = wanted.into_iter().map(|item| fetch(node, &membership, item));
     let outcomes: Vec<bool> = stream::iter(fetches)
