@@ -290,12 +290,14 @@ mod tests {
 
     #[test]
     fn missing_copies_and_damage_are_told() {
-        let mut copies = Figures::default();
-        copies.under_replicated = Totals {
-            nars: 2,
-            bytes: 3 << 20,
+        let copies = Figures {
+            under_replicated: Totals {
+                nars: 2,
+                bytes: 3 << 20,
+            },
+            bytes_to_move: 1 << 20,
+            ..Figures::default()
         };
-        copies.bytes_to_move = 1 << 20;
         let sentences = Facts {
             copies,
             damaged: 1,
@@ -311,10 +313,12 @@ mod tests {
 
     #[test]
     fn a_drained_node_says_when_it_may_go() {
-        let mut copies = Figures::default();
-        copies.to_hand_over = Totals {
-            nars: 1,
-            bytes: 1 << 20,
+        let copies = Figures {
+            to_hand_over: Totals {
+                nars: 1,
+                bytes: 1 << 20,
+            },
+            ..Figures::default()
         };
         let leaving = Facts {
             is_draining: true,

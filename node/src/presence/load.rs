@@ -7,7 +7,12 @@ use std::thread::available_parallelism;
 pub(super) fn load_permille() -> u32 {
     let [last_minute, ..] = rustix::system::sysinfo().loads;
     let processors = available_parallelism().map_or(1, NonZero::get);
-    permille(u64::from(last_minute), u64::try_from(processors).unwrap_or(1))
+    #[allow(
+        clippy::useless_conversion,
+        reason = "it is a word of the machine, which may have 32 bits"
+    )]
+    let last_minute = u64::from(last_minute);
+    permille(last_minute, u64::try_from(processors).unwrap_or(1))
 }
 
 /// The kernel's loads have 16 bits behind the point.

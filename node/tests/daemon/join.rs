@@ -118,6 +118,37 @@ fn a_change_at_any_node_shows_at_every_node_even_after_one_is_killed() {
 }
 
 #[test]
+fn whoever_changed_something_at_one_node_reads_it_at_another_by_its_index() {
+    let Three {
+        daemons: [first, second, third],
+        token,
+        ..
+    } = three();
+    for (number, (changed, asked)) in [(&first, &second), (&second, &third), (&third, &first)]
+        .into_iter()
+        .enumerate()
+    {
+        let name = format!("cache-{number}");
+        let created = changed.post("/api/v1/caches", &token, &format!(r#"{{"name":"{name}"}}"#));
+        let index = created
+            .lines()
+            .find_map(|line| line.strip_prefix("tetryx-index: "))
+            .unwrap_or_else(|| panic!("{created}"));
+        let shown = asked.ask(&format!(
+            "GET /api/v1/caches HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+             Authorization: Bearer {token}\r\nTetryx-Wait-Index: {index}\r\n\r\n"
+        ));
+        assert!(shown.contains(&name), "{shown}");
+        // And a strong read needs no index
+        let shown = asked.get("/api/v1/caches?read=strong", Some(&token));
+        assert!(
+            shown.contains(&name) && shown.contains("tetryx-age-ms: "),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
 fn members_find_each_other_again_after_all_were_stopped() {
     let Three {
         homes,
