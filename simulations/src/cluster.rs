@@ -160,6 +160,14 @@ impl Cluster {
         self.settle().await;
     }
 
+    /// Ends all nodes, so that nothing of them runs on beside what a test does next.
+    pub async fn shutdown(self) {
+        for node in self.nodes.into_iter().flatten() {
+            // A node whose disk has failed cannot end in peace, and ends nevertheless.
+            let _ = node.node.shutdown().await;
+        }
+    }
+
     /// Cuts the power of a node and starts it again on what is left, whether or not it reaches the others then.
     pub async fn crash(&mut self, at: usize, survivors: Survivors) {
         let node = self.nodes[at].take().expect("the node runs");

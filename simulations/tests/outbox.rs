@@ -381,7 +381,7 @@ async fn the_report_shows_only_what_its_reader_may_discover() {
 }
 
 /// At how many moments the power fails.
-const MOMENTS: u64 = 6;
+const MOMENTS: u64 = 12;
 
 /// One moment at random in each of [`MOMENTS`] equal parts of so many disk operations.
 fn moments(operations: u64) -> impl Iterator<Item = (u64, Survivors)> {
@@ -421,6 +421,7 @@ async fn whatever_moment_the_power_fails_nothing_that_was_taken_is_lost() {
         assert!(try_push(cluster.node(1), path).await);
     }
     let operations = cluster.disk(1).operations() - before;
+    cluster.shutdown().await;
     for (at, survivors) in moments(operations) {
         let mut cluster = cut_off().await;
         cluster.disk(1).crash_at(cluster.disk(1).operations() + at);
@@ -437,6 +438,7 @@ async fn whatever_moment_the_power_fails_nothing_that_was_taken_is_lost() {
         for path in &paths[..taken] {
             assert_serves(cluster.node(0), path, false).await;
         }
+        cluster.shutdown().await;
     }
 }
 
@@ -480,6 +482,7 @@ async fn whatever_moment_the_power_fails_while_handing_over_each_path_is_applied
     let before = cluster.disk(1).operations();
     drain(&cluster).await;
     let operations = cluster.disk(1).operations() - before;
+    cluster.shutdown().await;
     for (at, survivors) in moments(operations) {
         let mut cluster = full().await;
         cluster.disk(1).crash_at(cluster.disk(1).operations() + at);
@@ -495,5 +498,6 @@ async fn whatever_moment_the_power_fails_while_handing_over_each_path_is_applied
                 "crash at {at}, {survivors:?}: {fate:?}"
             );
         }
+        cluster.shutdown().await;
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tetryx_protocol::id::{ClientId, ProposalId};
 use tetryx_state::{Outcome, Reply, query};
 
 use crate::error::ProposeError;
@@ -49,6 +50,20 @@ async fn a_proposal_whose_answers_are_lost_is_applied_once() {
     assert_eq!(cluster.hub.count(follower.id(), Kind::Propose), 4);
     let audit = leader.status().last_applied;
     assert!(audit >= applied.index);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proposal_repeated_under_its_id_gets_its_first_reply_from_whomever() {
+    let (_cluster, leader, follower) = three(24).await;
+    let id = ProposalId {
+        client: ClientId::from_bytes([7; 16]),
+        serial: 3,
+    };
+    for replica in [&follower, &leader] {
+        let applied = replica.propose_as(id, 3, "test", add_member(1)).await;
+        let reply = applied.expect("there is a leader").reply;
+        assert_eq!(reply, Reply::Done(Outcome::MemberAdded));
+    }
 }
 
 #[tokio::test(start_paused = true)]
