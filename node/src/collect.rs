@@ -8,6 +8,8 @@
 //! - What is live is read from the state after the collection has begun, and everything a path of that state needs
 //!   stays, unless it was proven surplus just before, and by that state still is ([`crate::replication`]). What is
 //!   pinned by an upload or a hold stays as well; why that is enough is argued in `tetryx_store::collect`.
+//! - The state it goes by is no older than what this node had shown before it was started: one that has not reached a
+//!   leader with a majority since then collects nothing.
 //! - The pin of an upload session outlives the process. It is released when its session ends, or, if the session is
 //!   gone with an earlier process, when nobody has used it for `uploads.session_ttl`.
 
@@ -43,6 +45,11 @@ pub struct CollectSummary {
 
 /// Runs one collection to its end. Surplus copies go when nobody has read them here for `keep_surplus`.
 pub(crate) async fn collect_once(node: &Node, keep_surplus: Duration) -> Result<CollectSummary, NodeError> {
+    if !node.replica().is_caught_up() {
+        // After a crash the state may be an earlier one, in which what was published since has no name yet.
+        tracing::warn!("nothing is collected before this node has reached a leader with a majority");
+        return Ok(CollectSummary::default());
+    }
     let mut uploads_dropped = uploads::release_ended(node).await?;
     replication::release_ended(node).await?;
     let surplus = replication::find_surplus(node, keep_surplus).await?;

@@ -138,6 +138,11 @@ impl Replica {
         }
     }
 
+    /// Whether [`Replica::wait_caught_up`] would return at once.
+    pub fn is_caught_up(&self) -> bool {
+        self.proofs().borrow().is_some()
+    }
+
     /// Waits until the state is known to include everything that this node had shown before it was last stopped, and
     /// whatever was acknowledged anywhere before it was started. Until then a view may be of an earlier state.
     ///

@@ -229,8 +229,10 @@ impl Replica {
                 .await
                 .map_err(|fatal| replica.stopped(&fatal))?;
             // Everything in its log is committed, and what was answered for before a crash shows again.
-            if let Err(error) = replica.wait_applied(last).await {
-                tracing::error!(error = error.chain(), "the log cannot be applied");
+            let at = replica.clock().elapsed();
+            match replica.wait_applied(last).await {
+                Ok(_) => drop(replica.proofs().send_replace(Some(at))),
+                Err(error) => tracing::error!(error = error.chain(), "the log cannot be applied"),
             }
         }
         Ok(replica)
@@ -277,6 +279,8 @@ impl Replica {
         {
             self.changed(&mut metrics).await?;
         }
+        // Nobody else has acknowledged anything.
+        self.proofs().send_replace(Some(self.clock().elapsed()));
         Ok(())
     }
 
