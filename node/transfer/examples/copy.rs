@@ -66,10 +66,55 @@ impl Handler for Serve {
         async { Err("streams only".to_owned()) }.boxed()
     }
 
-    fn open(&self, from: NodeId, _: Service, channel: Channel) -> BoxFuture<'static, ()> {
+    fn open(&self, from: NodeId, service: Service, channel: Channel) -> BoxFuture<'static, ()> {
         let server = self.0.clone();
+        if service == Service::Blobs {
+            return async move {
+                pour(channel)
+                    .await
+                    .unwrap_or_else(|error| println!("  the link broke: {error}"))
+            }
+            .boxed();
+        }
         async move { server.serve(from, channel).await }.boxed()
     }
+}
+
+/// Sends as many bytes as it is asked for, from memory: what the link itself can do.
+async fn pour(mut channel: Channel) -> Result<(), Failure> {
+    let mut asked = [0; 8];
+    channel.recv.read_exact(&mut asked).await?;
+    let mut left = u64::from_le_bytes(asked);
+    let block = Bytes::from(vec![7; 256 << 10]);
+    while left > 0 {
+        let now = left.min(block.len() as u64);
+        channel.send.write_bytes(block.slice(..now as usize)).await?;
+        left -= now;
+    }
+    channel.send.finish()?;
+    Ok(())
+}
+
+/// MiB/s of `bytes` over 16 streams of a link, read and dropped.
+async fn link_bytes(links: &dyn Links, from: NodeId, bytes: u64) -> Result<f64, Failure> {
+    let begin = Instant::now();
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let mut channel = links.open(from, Service::Blobs).await?;
+        channel.send.write_all(&(bytes / 16).to_le_bytes()).await?;
+        channel.send.finish()?;
+        tasks.spawn(async move {
+            let mut pieces: [Bytes; 64] = std::array::from_fn(|_| Bytes::new());
+            while let Some(count) = channel.recv.read_pieces(&mut pieces).await? {
+                pieces[..count].fill(Bytes::new());
+            }
+            Ok::<_, Failure>(())
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done??;
+    }
+    Ok(bytes as f64 / MIB / begin.elapsed().as_secs_f64())
 }
 
 struct Corpus {
@@ -106,10 +151,8 @@ async fn main() -> Result<(), Failure> {
             let bare = quinn_bytes(corpus.frame_bytes, 1).await?;
             let cpu_bare = cpu_seconds()? - cpu;
             let streams = quinn_bytes(corpus.frame_bytes, 16).await?;
-            let cpu = cpu_seconds()?;
             let to = work.path().join(name).join(format!("to-{round}"));
-            let (took, sent) = copy(&from, &to, &corpus).await?;
-            let cpu_copy = cpu_seconds()? - cpu;
+            let (took, sent, cpu_copy) = copy(&from, &to, &corpus).await?;
             let seconds = took.as_secs_f64();
             let (wire, bare) = (corpus.frame_bytes as f64 / MIB / seconds, bare.max(streams));
             println!(
@@ -127,8 +170,9 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Copies everything into a new store; how long until all of it was durable, and the bytes sent in vain.
-async fn copy(from: &Path, to: &Path, corpus: &Corpus) -> Result<(Duration, u64), Failure> {
+/// Copies everything into a new store; how long until all of it was durable, the bytes sent in vain, and
+/// the processor seconds.
+async fn copy(from: &Path, to: &Path, corpus: &Corpus) -> Result<(Duration, u64, f64), Failure> {
     let roster = Arc::new(TwoNodes::default());
     let bind = |number: u8| {
         let key = SigningKey::from_bytes(&[number; 32]);
@@ -155,6 +199,11 @@ async fn copy(from: &Path, to: &Path, corpus: &Corpus) -> Result<(Duration, u64)
         StoreConfig::default(),
     )?);
     let links: Arc<dyn Links> = Arc::new(getter.clone());
+    let cpu = cpu_seconds()?;
+    let link = link_bytes(links.as_ref(), provider, corpus.frame_bytes).await?;
+    let cpu = (cpu_seconds()? - cpu) * 1e3 / (corpus.frame_bytes as f64 / MIB);
+    println!("  the link alone: {link:.0} MiB/s; CPU ms per MiB {cpu:.2}");
+    let begun = cpu_seconds()?;
     let start = Instant::now();
     let now = Arc::new(move || Elapsed::ZERO.plus(start.elapsed()));
     let fetcher = Fetcher::new(links, Arc::clone(&store), Budgets::unlimited(), now);
@@ -172,13 +221,14 @@ async fn copy(from: &Path, to: &Path, corpus: &Corpus) -> Result<(Duration, u64)
         .collect()
         .await;
     let took = start.elapsed();
+    let cpu = cpu_seconds()? - begun;
     let mut vain = 0;
     for report in reports {
         vain += report?.duplicate_bytes;
     }
     getter.close().await;
     server.close().await;
-    Ok((took, vain))
+    Ok((took, vain, cpu))
 }
 
 /// The processor time this process has used: the measure that other processes disturb least.

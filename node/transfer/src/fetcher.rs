@@ -77,6 +77,9 @@ pub struct Fetcher {
     inner: Arc<Shared>,
 }
 
+/// A flight, and the handles' interest in it.
+type Underway = (Weak<Lease>, Arc<Flight>);
+
 /// What all flights share.
 pub(crate) struct Shared {
     pub(crate) links: Arc<dyn Links>,
@@ -94,7 +97,7 @@ pub(crate) struct Shared {
     pub(crate) drops: AtomicU64,
     /// Rates measured by former flights, in bytes per second.
     pub(crate) rates: Mutex<BTreeMap<NodeId, u64>>,
-    flights: Mutex<BTreeMap<ManifestHash, (Weak<Lease>, Arc<Flight>)>>,
+    flights: Mutex<BTreeMap<ManifestHash, Underway>>,
     readers: AtomicU64,
 }
 

@@ -10,13 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures::FutureExt;
 use tetryx_link::{Channel, LinkError, RecvHalf, Service};
 use tetryx_protocol::chunk_wire::{
     ANSWER_HEAD_LEN, Answer, AnswerDecoder, ChunkWireError, ItemKind, Request,
 };
 use tetryx_protocol::id::NodeId;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::fetcher::Shared;
 use crate::flight::Content;
@@ -122,21 +121,20 @@ impl Errand {
             if decoder.outstanding() == 0 {
                 break Stop::Complete;
             }
-            // While bytes are there already, they are worth waiting for; otherwise what there is goes on.
-            let ready = match recv.read_pieces(&mut pieces).now_or_never() {
-                Some(ready) if batch_bytes < BATCH_BYTES => Some(ready),
-                other => {
-                    self.hand_over(&mut batch, &mut batch_bytes).await;
-                    other
+            if batch_bytes >= BATCH_BYTES {
+                let slot = self.shared.verifier.slot().await;
+                self.hand_over(slot, &mut batch, &mut batch_bytes);
+                continue;
+            }
+            // What there is goes on as soon as nothing more is there and the verifier is free.
+            let read = tokio::select! {
+                biased;
+                _ = &mut *cancelled => break Stop::Cancelled,
+                read = recv.read_pieces(&mut pieces) => read,
+                slot = self.shared.verifier.slot(), if !batch.is_empty() => {
+                    self.hand_over(slot, &mut batch, &mut batch_bytes);
+                    continue;
                 }
-            };
-            let read = match ready {
-                Some(read) => read,
-                None => tokio::select! {
-                    biased;
-                    _ = &mut *cancelled => break Stop::Cancelled,
-                    read = recv.read_pieces(&mut pieces) => read,
-                },
             };
             let count = match read {
                 Ok(Some(count)) => count,
@@ -157,7 +155,10 @@ impl Errand {
                 Err(error) => break Stop::Nonsense(error),
             }
         };
-        self.hand_over(&mut batch, &mut batch_bytes).await;
+        if !batch.is_empty() {
+            let slot = self.shared.verifier.slot().await;
+            self.hand_over(slot, &mut batch, &mut batch_bytes);
+        }
         stop
     }
 
@@ -199,13 +200,9 @@ impl Errand {
         Ok(taken)
     }
 
-    async fn hand_over(&self, batch: &mut Vec<Frame>, batch_bytes: &mut usize) {
-        if batch.is_empty() {
-            return;
-        }
+    fn hand_over(&self, slot: OwnedSemaphorePermit, batch: &mut Vec<Frame>, batch_bytes: &mut usize) {
         *batch_bytes = 0;
         let frames = std::mem::take(batch);
-        let slot = self.shared.verifier.slot().await;
         let (events, provider) = (self.events.clone(), self.order.provider);
         self.shared.verifier.spawn(slot, frames, move |verified| {
             // Nobody listens any more when the fetch was given up.

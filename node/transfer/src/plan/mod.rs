@@ -451,7 +451,7 @@ impl Planner {
             return PlanState::Nobody { item: *first };
         }
         let failing = |item: &u32| usable().all(|p| p.failures() > 0 || p.lacks.contains(item));
-        if waited >= self.config.patience && self.pending.iter().take(SCAN_MAX).any(|item| failing(item)) {
+        if waited >= self.config.patience && self.pending.iter().take(SCAN_MAX).any(failing) {
             return PlanState::Unreachable;
         }
         PlanState::Working

@@ -267,7 +267,6 @@ impl Handler for Served {
 
 /// A node of the fixture.
 struct Station {
-    id: NodeId,
     links: Arc<MemoryLinks>,
     store: Arc<ChunkStore>,
     disk: Arc<MemoryDisk>,
@@ -278,7 +277,6 @@ impl Station {
         let disk = Arc::new(MemoryDisk::new());
         let store = ChunkStore::open(Arc::clone(&disk) as _, StoreConfig::default()).unwrap();
         Self {
-            id: node(number),
             links: hub.join(node(number)),
             store: Arc::new(store),
             disk,
