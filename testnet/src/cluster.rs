@@ -5,7 +5,8 @@ mod load;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -31,6 +32,9 @@ const NAMES: [&str; 7] = [
 
 /// The cache that everybody pushes to.
 pub const CACHE: &str = "mission-alpha";
+
+/// So many of a station's last complaints are kept.
+const COMPLAINTS: usize = 25;
 
 /// How long a cluster may take to become of one mind, on links without delay.
 pub const AGREEMENT: Duration = Duration::from_secs(90);
@@ -61,7 +65,43 @@ pub struct Shape {
     /// The configuration file of each station; nothing: what a first start writes.
     pub config: Option<String>,
     /// Where a station keeps its data, other than in its home.
-    pub data_dirs: BTreeMap<usize, std::path::PathBuf>,
+    pub data_dirs: BTreeMap<usize, PathBuf>,
+    /// Where the last complaints of the stations go when the cluster ends.
+    pub complaints: Complaints,
+}
+
+/// What stations complained of last, for whoever wants to know why something failed.
+#[derive(Clone, Debug, Default)]
+pub struct Complaints(Arc<Mutex<Vec<String>>>);
+
+impl Complaints {
+    /// All lines, station after station.
+    pub fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn add(&self, lines: impl IntoIterator<Item = String>) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(lines);
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for (number, station) in self.stations.iter().enumerate() {
+            let log = station.log();
+            let serious = log
+                .iter()
+                .filter(|line| line.contains(" WARN ") || line.contains(" ERROR "));
+            let last: Vec<_> = serious.rev().take(COMPLAINTS).collect();
+            let lines = last.into_iter().rev();
+            self.shape
+                .complaints
+                .add(lines.map(|line| format!("{}: {line}", name(number))));
+        }
+    }
 }
 
 impl Shape {
@@ -74,6 +114,7 @@ impl Shape {
             seed,
             config: None,
             data_dirs: BTreeMap::new(),
+            complaints: Complaints::default(),
         }
     }
 }

@@ -37,6 +37,9 @@ enum Command {
         /// What the links of one station are like, for example hawaii=geo
         #[arg(long = "link", value_name = "STATION=PROFILE", value_parser = link)]
         links: Vec<(String, Profile)>,
+        /// What every station is configured with, as in a node.toml [default: what a first start writes]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
     },
     /// Push at one of three stations, lose it, substitute at another with a real Nix, and say what happens
     Demo,
@@ -123,17 +126,16 @@ fn within(command: Command, footing: Footing) -> Result<ExitCode> {
         nodes,
         profile,
         links,
+        config,
     } = command
     {
-        let stations = nodes.into();
-        up::run(
-            &Wish {
-                stations,
-                profile,
-                links,
-            },
-            footing,
-        )?;
+        let wish = Wish {
+            stations: nodes.into(),
+            profile,
+            links,
+            config,
+        };
+        up::run(&wish, footing)?;
         return Ok(ExitCode::SUCCESS);
     }
     enclosure::follow(footing);

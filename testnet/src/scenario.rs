@@ -21,7 +21,7 @@ mod wiped;
 use anyhow::{Context as _, Result, bail};
 
 use crate::clock::Stopwatch;
-use crate::cluster::{Cluster, Ledger, Shape, name};
+use crate::cluster::{Cluster, Complaints, Ledger, Shape, name};
 use crate::enclosure::Footing;
 use crate::talk::say;
 
@@ -149,6 +149,7 @@ pub struct Story {
     pub footing: Footing,
     /// All chance comes from here.
     pub seed: u64,
+    complaints: Complaints,
 }
 
 impl Story {
@@ -193,6 +194,7 @@ impl Story {
     fn shape(&self, stations: usize) -> Shape {
         Shape {
             config: Some(QUICK.to_owned()),
+            complaints: self.complaints.clone(),
             ..Shape::new(stations, self.footing, self.seed)
         }
     }
@@ -216,7 +218,7 @@ impl Story {
     fn kept(&self, cluster: &Cluster, ledger: &Ledger, stations: &[usize]) -> Result<()> {
         self.then(
             &format!(
-                "Nix gets all {} acknowledged paths from {}, bit for bit",
+                "Nix gets all {} paths that were promised from {}, bit for bit",
                 ledger.len(),
                 names(stations)
             ),
@@ -295,11 +297,19 @@ pub fn run(name: &str, footing: Footing, seed: u64) -> Result<()> {
             continue;
         }
         let clock = Stopwatch::start();
-        let told = (scenario.run)(&Story { footing, seed });
+        let complaints = Complaints::default();
+        let told = (scenario.run)(&Story {
+            footing,
+            seed,
+            complaints: complaints.clone(),
+        });
         let seconds = clock.seconds();
         match told {
             Ok(()) => say(&format!("   all claims hold ({seconds:.1} s)"))?,
             Err(error) => {
+                for line in complaints.lines() {
+                    say(&format!("   | {line}"))?;
+                }
                 say(&format!("   FAILED after {seconds:.1} s: {error:#}"))?;
                 say(&format!(
                     "   repeat with: tetryx-testnet scenario {} --seed {seed}",

@@ -1,6 +1,8 @@
 //! Stations to play with: started, joined, and gone with Ctrl-C.
 
+use std::fs;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -20,6 +22,8 @@ pub struct Wish {
     pub profile: Profile,
     /// Links of single stations that are otherwise: `NAME=PROFILE`.
     pub links: Vec<(String, Profile)>,
+    /// The configuration file of every station; nothing: what a first start writes.
+    pub config: Option<PathBuf>,
 }
 
 /// Starts the stations, says how to use them, and waits until the outer program wants an end.
@@ -35,7 +39,14 @@ pub fn run(wish: &Wish, footing: Footing) -> Result<()> {
     // From here on: Ctrl-C while they start.
     enclosure::follow(footing);
     say(&format!("Starting {} stations ...", wish.stations))?;
-    let cluster = Cluster::start(Shape::new(wish.stations, footing, 0))?;
+    let config = wish
+        .config
+        .as_ref()
+        .map(|file| fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display())));
+    let cluster = Cluster::start(Shape {
+        config: config.transpose()?,
+        ..Shape::new(wish.stations, footing, 0)
+    })?;
     set_links(&cluster, wish)?;
     let urls = open_doors(&cluster, doors)?;
 

@@ -27,14 +27,14 @@ impl Ledger {
         self.provisional.extend(other.provisional);
     }
 
-    /// How many paths were promised to be in the cache.
+    /// How many paths were promised, for good or provisionally.
     pub fn len(&self) -> usize {
-        self.acknowledged.len()
+        self.promised().count()
     }
 
     /// Whether none was.
     pub fn is_empty(&self) -> bool {
-        self.acknowledged.is_empty()
+        self.len() == 0
     }
 
     /// Whether a path was promised, for good or provisionally.

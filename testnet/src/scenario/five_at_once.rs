@@ -2,15 +2,14 @@
 
 use anyhow::Result;
 
-use super::{QUICK, Story};
+use super::Story;
 use crate::cluster::{Cluster, Ledger, Shape};
 
 pub(super) fn run(story: &Story) -> Result<()> {
     story.given("one station")?;
     let mut cluster = Cluster::found(Shape {
         hosts: 5,
-        config: Some(QUICK.to_owned()),
-        ..Shape::new(1, story.footing, story.seed)
+        ..story.shape(1)
     })?;
     cluster.make_cache()?;
     story.when("four others join it at the same time")?;

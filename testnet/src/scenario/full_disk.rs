@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{QUICK, Story};
+use super::Story;
 use crate::cluster::{Cluster, Ledger, Shape, name};
 use crate::folders;
 
@@ -18,9 +18,8 @@ pub(super) fn run(story: &Story) -> Result<()> {
     ))?;
     let mut cluster = Cluster::found(Shape {
         hosts: 3,
-        config: Some(QUICK.to_owned()),
         data_dirs: [(2, disk.path().join("data"))].into(),
-        ..Shape::new(1, story.footing, story.seed)
+        ..story.shape(1)
     })?;
     let small = cluster.net().hosts()[2].namespace.clone().context("a host")?;
     small.mount_tmpfs(disk.path(), SMALL)?;

@@ -18,7 +18,7 @@ pub(super) fn run(story: &Story) -> Result<()> {
     story.given("a cluster of 5 stations")?;
     let cluster = Cluster::start(Shape {
         config: Some(PATIENT.to_owned()),
-        ..Shape::new(5, story.footing, story.seed)
+        ..story.shape(5)
     })?;
     cluster.make_cache()?;
     let pusher = cluster.pusher();
