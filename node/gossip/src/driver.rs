@@ -1,18 +1,18 @@
 //! The event loop: drives the swarm on a thread of its own, and carries between it and the pure parts.
 
+mod hear;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use libp2p::core::transport::ListenerId;
-use libp2p::gossipsub::{self, IdentTopic, MessageAcceptance, PublishError};
+use libp2p::gossipsub::{IdentTopic, PublishError};
 use libp2p::identity::Keypair;
-use libp2p::multiaddr::Protocol;
+use libp2p::swarm::DialError;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::swarm::{DialError, ListenError, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, Swarm, TransportError, mdns};
+use libp2p::{Multiaddr, PeerId, Swarm};
 use tetryx_protocol::id::NodeId;
 use tetryx_protocol::message::Message;
 use tetryx_protocol::presence::Presence;
@@ -20,11 +20,12 @@ use tetryx_protocol::time::Elapsed;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Interval, MissedTickBehavior};
 
-use crate::behaviour::{self, Behaviour, BehaviourEvent, SCORE_DROPPED};
-use crate::book::{Book, Letter, Verdict};
+use crate::behaviour::{self, Behaviour, SCORE_DROPPED};
+use crate::book::Book;
 use crate::conduct::Offence;
 use crate::dialling::Dialling;
-use crate::{GossipConfig, GossipError, Presences, Seen, Timing, node_id_of, peer_id_of};
+use crate::listen::{listen, multiaddr_of};
+use crate::{GossipConfig, GossipError, Presences, Timing, node_id_of, peer_id_of};
 
 /// What the handle asks for.
 #[derive(Debug)]
@@ -47,8 +48,6 @@ pub(crate) struct Board {
 const TICK: Duration = Duration::from_secs(1);
 /// How long connections may take to close when the overlay ends.
 const GOODBYE: Duration = Duration::from_millis(500);
-/// How long the system may take to name the port it gave.
-const PORT_KNOWN_WITHIN: Duration = Duration::from_secs(5);
 /// Between two log lines about the same refused node.
 const REFUSAL_LOG_EVERY: Duration = Duration::from_secs(60);
 /// Refused nodes that are remembered for that.
@@ -371,104 +370,6 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn hear(&mut self, event: SwarmEvent<BehaviourEvent>) {
-        let now = self.now();
-        match event {
-            SwarmEvent::Behaviour(BehaviourEvent::Gossipsub(event)) => self.hear_gossipsub(event),
-            SwarmEvent::Behaviour(BehaviourEvent::Mdns(event)) => self.hear_mdns(event),
-            SwarmEvent::ConnectionEstablished { peer_id, .. } => {
-                if let Some(node) = node_id_of(&peer_id) {
-                    self.dialling.connected(&node);
-                    self.show_connected();
-                }
-            }
-            SwarmEvent::ConnectionClosed {
-                peer_id,
-                num_established: 0,
-                ..
-            } => {
-                if let Some(node) = node_id_of(&peer_id) {
-                    self.dialling.disconnected(&node, now);
-                    self.show_connected();
-                }
-            }
-            SwarmEvent::OutgoingConnectionError {
-                peer_id: Some(peer),
-                error,
-                ..
-            } => {
-                if let Some(node) = node_id_of(&peer) {
-                    self.dial_failed(&node, &error);
-                }
-            }
-            SwarmEvent::IncomingConnectionError {
-                peer_id,
-                error,
-                send_back_addr,
-                ..
-            } => {
-                self.refused(peer_id, &error, &send_back_addr);
-            }
-            SwarmEvent::ListenerError { error, .. } => {
-                tracing::warn!(%error, "the gossip listener reports an error");
-            }
-            SwarmEvent::ListenerClosed {
-                addresses,
-                reason: Err(error),
-                ..
-            } => {
-                tracing::error!(?addresses, %error, "the gossip listener is closed; members are still dialled from here");
-            }
-            _ => {}
-        }
-    }
-
-    fn hear_gossipsub(&mut self, event: gossipsub::Event) {
-        match event {
-            gossipsub::Event::Message {
-                propagation_source,
-                message_id,
-                message,
-            } => {
-                let author = message.source.as_ref().and_then(node_id_of);
-                let acceptance = match (author, node_id_of(&propagation_source)) {
-                    (Some(author), Some(carrier)) => self.receive(Letter {
-                        author,
-                        carrier,
-                        bytes: &message.data,
-                    }),
-                    _ => MessageAcceptance::Ignore,
-                };
-                let gossipsub = &mut self.swarm.behaviour_mut().gossipsub;
-                gossipsub.report_message_validation_result(&message_id, &propagation_source, acceptance);
-            }
-            gossipsub::Event::Subscribed { .. } => self.repeat = true,
-            _ => {}
-        }
-    }
-
-    fn receive(&mut self, letter: Letter<'_>) -> MessageAcceptance {
-        let now = self.now();
-        let judgement = self.memory.book.judge(letter, now);
-        if let Some(offence) = judgement.offence {
-            self.charge(letter.carrier, offence);
-        }
-        match judgement.verdict {
-            Verdict::Keep(presence) => {
-                let seen = Seen {
-                    presence: Arc::from(presence),
-                    heard: now,
-                };
-                self.memory.board.presences.send_modify(|presences| {
-                    Arc::make_mut(presences).insert(letter.author, seen);
-                });
-                MessageAcceptance::Accept
-            }
-            Verdict::Ignore => MessageAcceptance::Ignore,
-            Verdict::Reject => MessageAcceptance::Reject,
-        }
-    }
-
     /// Charges a member, and drops it when that is enough: its connections, and what it claimed.
     fn charge(&mut self, node: NodeId, offence: Offence) {
         let now = self.now();
@@ -503,65 +404,6 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn hear_mdns(&mut self, event: mdns::Event) {
-        let now = self.now();
-        match event {
-            mdns::Event::Discovered(found) => {
-                for (peer, address) in found {
-                    let Some(node) = node_id_of(&peer).filter(|node| self.memory.book.is_member(node)) else {
-                        continue;
-                    };
-                    let known = self.nearby.entry(node).or_default();
-                    if known.len() < ADDRESSES_MAX && known.insert(address) {
-                        self.dialling.hurry(&node, now);
-                    }
-                }
-            }
-            mdns::Event::Expired(gone) => {
-                for (peer, address) in gone {
-                    let Some(node) = node_id_of(&peer) else { continue };
-                    if let Some(known) = self.nearby.get_mut(&node) {
-                        known.remove(&address);
-                        if known.is_empty() {
-                            self.nearby.remove(&node);
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// Somebody was not let in. Said once a minute for each of them.
-    fn refused(&mut self, peer: Option<PeerId>, error: &ListenError, address: &Multiaddr) {
-        let (Some(peer), ListenError::Denied { .. }) = (peer, error) else {
-            tracing::debug!(%address, %error, "an incoming gossip connection failed");
-            return;
-        };
-        let now = self.now();
-        let node = node_id_of(&peer);
-        let dropped = node.is_some_and(|node| self.memory.book.conduct.is_dropped(&node, now));
-        if !dropped && node.is_some_and(|node| self.config.roster.is_member(node)) {
-            // It became a member since the roster was last read; it will knock again.
-            self.read_roster();
-            return;
-        }
-        let name = node.map_or_else(|| peer.to_string(), |node| node.to_string());
-        let last = self.memory.refusals.get(&name);
-        if last.is_some_and(|last| now.saturating_sub(*last) < REFUSAL_LOG_EVERY) {
-            return;
-        }
-        if self.memory.refusals.len() >= REFUSALS_MAX {
-            self.memory.refusals.clear();
-        }
-        self.memory.refusals.insert(name.clone(), now);
-        let why = if dropped {
-            "it misbehaved a short while ago"
-        } else {
-            "it is not a member of this cluster"
-        };
-        tracing::warn!(node = name, %address, why, "a node was refused by gossip");
-    }
-
     fn show_connected(&self) {
         let connected = self.swarm.connected_peers().filter_map(node_id_of).collect();
         self.memory.board.connected.send_replace(Arc::new(connected));
@@ -572,90 +414,4 @@ fn ticks() -> Interval {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
-}
-
-fn multiaddr_of(address: SocketAddr) -> Multiaddr {
-    Multiaddr::from(address.ip())
-        .with(Protocol::Udp(address.port()))
-        .with(Protocol::QuicV1)
-}
-
-/// Listens at the address; at the unspecified one of IPv6 for both families, as far as the machine has them.
-async fn listen(swarm: &mut Swarm<Behaviour>, address: SocketAddr) -> Result<SocketAddr, GossipError> {
-    let both = address.is_ipv6() && address.ip().is_unspecified();
-    let v4 = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-    match swarm.listen_on(multiaddr_of(address)) {
-        Ok(listener) => {
-            let bound = SocketAddr::new(address.ip(), port_of(swarm, listener, address).await?);
-            if both && let Err(error) = swarm.listen_on(multiaddr_of(v4(bound.port()))) {
-                tracing::warn!(%error, port = bound.port(), "gossip listens on IPv6 only; the IPv4 port cannot be had");
-            }
-            Ok(bound)
-        }
-        Err(error) if both => {
-            tracing::debug!(%error, "no IPv6 for gossip; IPv4 only");
-            let address = v4(address.port());
-            let listener = swarm
-                .listen_on(multiaddr_of(address))
-                .map_err(|error| listen_error(address, error))?;
-            let port = port_of(swarm, listener, address).await?;
-            Ok(SocketAddr::new(address.ip(), port))
-        }
-        Err(error) => Err(listen_error(address, error)),
-    }
-}
-
-fn listen_error(listen: SocketAddr, error: TransportError<std::io::Error>) -> GossipError {
-    let source = match error {
-        TransportError::Other(source) => source,
-        other @ TransportError::MultiaddrNotSupported(_) => std::io::Error::other(other.to_string()),
-    };
-    GossipError::Listen { listen, source }
-}
-
-/// The port that was asked for, or the one the system gave.
-async fn port_of(
-    swarm: &mut Swarm<Behaviour>,
-    listener: ListenerId,
-    asked: SocketAddr,
-) -> Result<u16, GossipError> {
-    if asked.port() != 0 {
-        return Ok(asked.port());
-    }
-    let named = async {
-        loop {
-            match swarm.select_next_some().await {
-                SwarmEvent::NewListenAddr { listener_id, address } if listener_id == listener => {
-                    let port = address.iter().find_map(|part| match part {
-                        Protocol::Udp(port) => Some(port),
-                        _ => None,
-                    });
-                    if let Some(port) = port {
-                        return Ok(port);
-                    }
-                }
-                SwarmEvent::ListenerClosed {
-                    listener_id, reason, ..
-                } if listener_id == listener => {
-                    let source = reason
-                        .err()
-                        .unwrap_or_else(|| std::io::ErrorKind::NotConnected.into());
-                    return Err(GossipError::Listen {
-                        listen: asked,
-                        source,
-                    });
-                }
-                _ => {}
-            }
-        }
-    };
-    tokio::time::timeout(PORT_KNOWN_WITHIN, named)
-        .await
-        .unwrap_or_else(|_| {
-            let source = std::io::ErrorKind::TimedOut.into();
-            Err(GossipError::Listen {
-                listen: asked,
-                source,
-            })
-        })
 }

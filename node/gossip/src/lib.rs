@@ -26,6 +26,7 @@ mod driver;
 mod error;
 mod gossip;
 mod identity;
+mod listen;
 mod timing;
 
 pub use error::GossipError;
