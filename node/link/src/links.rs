@@ -32,7 +32,8 @@ pub trait Links: Send + Sync + Debug + 'static {
     ///
     /// # Errors
     /// [`LinkError::Unreachable`]: the request was certainly not carried out. [`LinkError::NoAnswer`]: unknown.
-    /// [`LinkError::Refused`]: the other side judged and declined, and says why. [`LinkError::TooLarge`].
+    /// [`LinkError::Refused`]: the other side declined, and says why; a handler's own refusal says in its words what
+    /// was done, and one of the whole connection leaves that open. [`LinkError::TooLarge`]: nothing was sent.
     fn call(&self, to: NodeId, service: Service, body: Bytes)
     -> BoxFuture<'static, Result<Bytes, LinkError>>;
 

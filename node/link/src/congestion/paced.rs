@@ -30,7 +30,7 @@ use crate::LinkSettings;
 const HEADERS: f64 = 28.0;
 
 /// Packets sent before anything is known, unless rate and round trip are configured.
-const INITIAL_PACKETS: u64 = 100;
+const INITIAL_PACKETS: u64 = 128;
 
 /// A queue below this share of the path's round trip is none.
 const QUEUE_LOW: f64 = 0.02;
@@ -45,7 +45,7 @@ const QUEUE_HIGH_MIN: f64 = 0.005;
 const SLACK: f64 = 0.002;
 
 /// What is added to the window for each byte that is acknowledged, while starting.
-const STARTING_GROWTH: f64 = 1.5;
+const STARTING_GROWTH: f64 = 1.8;
 
 /// A step up beyond what was ever delivered.
 const STEP: f64 = 0.01;

@@ -372,7 +372,9 @@ impl Inner {
         let cause = link.connection.closed().await;
         let reason = close::in_words(&cause);
         tracing::debug!(peer = %link.peer.fmt_short(), lane = ?link.lane, reason, "disconnected");
-        if Close::Refused.is_cause_of(&cause) {
+        if !Close::Refused.is_cause_of(&cause) {
+            self.table.worked(link);
+        } else {
             let address = link.connection.remote_address();
             self.answers.refusals.refused_by(link.peer, address, &reason);
             let error = LinkError::Refused {

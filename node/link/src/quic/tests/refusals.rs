@@ -35,9 +35,9 @@ async fn a_stranger_is_told_why_and_both_sides_log_it() {
     let (member, stranger) = (Station::start(1), Station::start(2));
     stranger.knows(&member);
 
-    let refused = stranger.ask(&member).await.unwrap_err();
+    let refused = stranger.refusal(&member).await;
 
-    assert!(reason_of(&refused).contains("not a member of this cluster; join with a ticket"));
+    assert!(refused.contains("not a member of this cluster; join with a ticket"));
     let who = stranger.node.to_string();
     log.line_with(&["refused a connection", &who, "not a member", "127.0.0.1"])
         .await;
@@ -52,9 +52,9 @@ async fn a_removed_node_is_told_so() {
     let (a, b) = pair();
     b.roster.set(a.node, Admission::Removed, &[]);
 
-    let refused = a.ask(&b).await.unwrap_err();
+    let refused = a.refusal(&b).await;
 
-    assert!(reason_of(&refused).contains("was removed from this cluster"));
+    assert!(refused.contains("was removed from this cluster"));
     log.line_with(&["refused a connection", "was removed"]).await;
 }
 
@@ -64,9 +64,9 @@ async fn a_removed_node_is_refused_on_the_connection_that_it_has() {
     a.ask(&b).await.unwrap();
 
     b.roster.set(a.node, Admission::Removed, &[]);
-    let refused = a.ask(&b).await.unwrap_err();
+    let refused = a.refusal(&b).await;
 
-    assert!(reason_of(&refused).contains("was removed from this cluster"));
+    assert!(refused.contains("was removed from this cluster"));
 }
 
 #[tokio::test]
@@ -88,9 +88,9 @@ async fn a_node_of_another_cluster_is_refused_by_name() {
     let other = ClusterId::from_bytes([0xee; 16]);
     *a.roster.cluster.lock() = Some((other, 1));
 
-    let refused = a.ask(&b).await.unwrap_err();
+    let refused = a.refusal(&b).await;
 
-    assert!(reason_of(&refused).contains("belongs to cluster eeeeeeeeee"));
+    assert!(refused.contains("belongs to cluster eeeeeeeeee"));
     log.line_with(&["refused a connection", "belongs to cluster eeeeeeeeee"])
         .await;
     log.line_with(&["another node refuses this one", "belongs to cluster"])
@@ -104,9 +104,9 @@ async fn a_node_of_an_older_epoch_is_refused_and_one_of_a_newer_epoch_is_not() {
     let (a, b) = pair();
     *b.roster.cluster.lock() = Some((CLUSTER, 2));
 
-    let refused = a.ask(&b).await.unwrap_err();
+    let refused = a.refusal(&b).await;
 
-    assert!(reason_of(&refused).contains("epoch 1"));
+    assert!(refused.contains("epoch 1"));
     log.line_with(&["refused a connection", "epoch 1", "epoch 2"])
         .await;
     assert_eq!(b.ask(&a).await.unwrap(), "hello");

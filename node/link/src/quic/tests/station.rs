@@ -16,7 +16,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::{Admission, Channel, Endpoint, Handler, LinkConfig, LinkError, Links, Roster, Service};
 
 /// Longer than anything that works takes.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) const CLUSTER: ClusterId = ClusterId::from_bytes([7; 16]);
 
@@ -130,7 +130,10 @@ impl Station {
     }
 
     pub(super) fn start_with(seed: u8, roster: Arc<TestRoster>) -> Self {
-        let key = SigningKey::from_bytes(&[seed; 32]);
+        // Other test processes use other keys: a datagram of theirs that strays to a port of ours means nothing.
+        let mut secret = [seed; 32];
+        secret[..4].copy_from_slice(&std::process::id().to_le_bytes());
+        let key = SigningKey::from_bytes(&secret);
         let endpoint = Endpoint::bind(LinkConfig {
             key: key.clone(),
             listen: "127.0.0.1:0".parse().unwrap(),
@@ -168,6 +171,21 @@ impl Station {
 
     pub(super) async fn ask(&self, other: &Self) -> Result<Bytes, LinkError> {
         self.ask_for(other, b"hello").await
+    }
+
+    /// Asks until the other side's refusal is heard: on a machine that is starved, the packet with the reason can
+    /// come after one that says that the connection is void.
+    pub(super) async fn refusal(&self, other: &Self) -> String {
+        let hear = async {
+            loop {
+                match self.ask(other).await {
+                    Err(LinkError::Refused { reason, .. }) => return reason,
+                    Err(LinkError::NoAnswer { .. }) => {}
+                    unexpected => panic!("not a refusal: {unexpected:?}"),
+                }
+            }
+        };
+        patiently(hear).await
     }
 
     pub(super) async fn ask_for(&self, other: &Self, body: &'static [u8]) -> Result<Bytes, LinkError> {
