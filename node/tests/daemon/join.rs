@@ -122,7 +122,7 @@ fn whoever_changed_something_at_one_node_reads_it_at_another_by_its_index() {
     let Three {
         daemons: [first, second, third],
         token,
-        ..
+        homes: _homes,
     } = three();
     for (number, (changed, asked)) in [(&first, &second), (&second, &third), (&third, &first)]
         .into_iter()
