@@ -193,12 +193,11 @@ async fn bytes_that_a_crash_took_are_noticed_and_the_fetch_starts_over() {
         .path("getter/fetching")
         .join(hash.to_string())
         .join("data");
-    let data = std::fs::read_dir(kept)
+    let mut data = std::fs::read_dir(kept)
         .unwrap()
         .map(|entry| entry.unwrap().path());
     let data = data
-        .filter(|path| path.extension().is_some_and(|e| e == "data"))
-        .next()
+        .find(|path| path.extension().is_some_and(|e| e == "data"))
         .unwrap();
     let mut lost = std::fs::read(&data).unwrap();
     lost[MIB..MIB + 4096].fill(0);
