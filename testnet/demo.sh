@@ -1,5 +1,5 @@
 #!/bin/sh
-# The main job from end to end: start a station, push a store path, substitute it with a real Nix. See README.md.
+# The main job from end to end: push at one of three stations, lose it, substitute at another with a real Nix.
 set -eu
 cd "$(dirname "$0")/.."
 ./testnet/setup.sh demo
