@@ -140,19 +140,23 @@ impl Source {
         if let Some(reader) = &self.reader {
             self.wait_for(reader, frames.clone()).await?;
         }
-        match self.clone().read_stored(frames.clone()).await {
-            Err(ReadError::Store { source, .. }) if self.reader.is_none() && may_be_fetched(&source) => {
-                tracing::warn!(
-                    nar = %self.nar,
-                    error = chain(&*source),
-                    "frames of a NAR are damaged; fetching them from other nodes"
-                );
-                let reader = Reader::open(&self.node, &self.nar, &self.record).map_err(ReadError::Pull)?;
-                self.wait_for(&reader, frames.clone()).await?;
-                self.read_stored(frames).await
+        // Each turn heals one frame at least: reading stops at the first that is bad.
+        for _ in frames.clone() {
+            match self.clone().read_stored(frames.clone()).await {
+                Err(ReadError::Store { source, .. }) if may_be_fetched(&source) => {
+                    tracing::warn!(
+                        nar = %self.nar,
+                        error = chain(&*source),
+                        "frames of a NAR are damaged; fetching them from other nodes"
+                    );
+                    let reader =
+                        Reader::open(&self.node, &self.nar, &self.record).map_err(ReadError::Pull)?;
+                    self.wait_for(&reader, frames.clone()).await?;
+                }
+                read => return read,
             }
-            read => read,
         }
+        self.read_stored(frames).await
     }
 
     async fn wait_for(&self, reader: &Reader, frames: Range<usize>) -> Result<(), ReadError> {
