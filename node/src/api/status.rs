@@ -69,6 +69,7 @@ pub(super) async fn status(
         under_replicated: UnderReplicated {
             nars: facts.copies.under_replicated.nars,
             bytes: facts.copies.under_replicated.bytes,
+            as_of: facts.copies.as_of,
         },
         bytes_to_move: facts.copies.bytes_to_move,
         outbox: facts.outbox,

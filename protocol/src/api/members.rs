@@ -49,6 +49,9 @@ pub struct UnderReplicated {
     pub nars: u64,
     /// Their bytes, uncompressed.
     pub bytes: u64,
+    /// The log index of the state that was looked at: what was pushed later is not counted yet.
+    #[serde(default)]
+    pub as_of: u64,
 }
 
 /// A member, as the API shows it. What only gossip knows is absent when nothing was heard.

@@ -88,7 +88,11 @@ fn status() -> StatusResponse {
         }),
         state_age_seconds: Some(2),
         read_level: ReadLevel::Bounded,
-        under_replicated: UnderReplicated { nars: 1, bytes: 100 },
+        under_replicated: UnderReplicated {
+            nars: 1,
+            bytes: 100,
+            as_of: 41,
+        },
         bytes_to_move: 7,
         outbox: OutboxCounts {
             waiting: 1,
