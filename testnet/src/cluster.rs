@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
+use ureq::http::Method;
 
 use crate::emulator::{Emulator, Profile};
 use crate::enclosure::Footing;
@@ -32,6 +33,9 @@ const NAMES: [&str; 7] = [
 
 /// The cache that everybody pushes to.
 pub const CACHE: &str = "mission-alpha";
+
+/// After how many changes the stations of scenarios compare their states.
+pub const AUDIT_EVERY: u64 = 20;
 
 /// So many of a station's last complaints are kept.
 const COMPLAINTS: usize = 25;
@@ -491,42 +495,80 @@ impl Cluster {
         self.wait_for_leader(&self.running()).map(|_| ())
     }
 
-    /// Waits until no station has anything to fetch, and none knows of too few copies.
+    /// Waits until no station knows of a copy that is missing, of all that is in the log by now.
     ///
     /// # Errors
     /// When it takes too long.
     pub fn wait_until_copied(&self) -> Result<()> {
+        let running = self.running();
+        let applied = |(_, status): &(usize, Value)| status["applied_index"].as_u64();
+        let from = self
+            .statuses(&running)?
+            .iter()
+            .filter_map(applied)
+            .max()
+            .unwrap_or(0);
         patience::until("all copies are made", AGREEMENT, || {
-            for (number, status) in self.statuses(&self.running())? {
+            for (number, status) in self.statuses(&running)? {
+                let few = &status["under_replicated"];
                 ensure!(
-                    status["bytes_to_move"] == 0 && status["under_replicated"]["nars"] == 0,
-                    "{} has {} bytes to fetch, and knows of too few copies of {}",
+                    few["as_of"].as_u64().is_some_and(|index| index >= from),
+                    "{} has counted its copies at {}, not after {from}",
                     name(number),
-                    status["bytes_to_move"],
-                    status["under_replicated"]["nars"]
+                    few["as_of"]
+                );
+                ensure!(
+                    status["bytes_to_move"] == 0 && few["nars"] == 0,
+                    "{} knows of too few copies of {} paths, {} bytes in all",
+                    name(number),
+                    few["nars"],
+                    status["bytes_to_move"]
                 );
             }
             Ok(())
         })
     }
 
-    /// Waits until all running stations have one leader and the same state, nothing waits in an outbox, and the
-    /// hashes of their states are equal.
+    /// Waits until all running stations have one leader and the same state, and nothing waits in an outbox.
     ///
     /// # Errors
     /// When it takes too long.
     pub fn agree(&self) -> Result<()> {
-        self.agree_within(AGREEMENT)
-    }
-
-    /// The same with another deadline, for slow links.
-    ///
-    /// # Errors
-    /// When it takes too long.
-    pub fn agree_within(&self, time: Duration) -> Result<()> {
-        patience::until("the stations agree", time, || {
+        patience::until("the stations agree", AGREEMENT, || {
             ledger::expect_agreement(self, &self.running())
         })
+    }
+
+    /// Makes so many changes that the stations compare the hashes of their states, and waits until they agree and
+    /// have done so, with one result. For clusters with a cache that are configured to compare often.
+    ///
+    /// # Errors
+    /// When it takes too long, or the hashes differ.
+    pub fn agree_audited(&self, within: Duration) -> Result<()> {
+        let running = self.running();
+        let leader = self.wait_for_leader(&running)?;
+        let from = self.status(leader)?["applied_index"].as_u64().unwrap_or(u64::MAX);
+        for priority in 30..30 + 2 * AUDIT_EVERY {
+            let body = format!("{{\"priority\":{priority}}}");
+            let headers = [("Content-Type", "application/json")];
+            self.stations[leader]
+                .root()
+                .send(
+                    Method::PATCH,
+                    &format!("/api/v1/caches/{CACHE}"),
+                    &headers,
+                    body.as_bytes(),
+                )?
+                .ok()?;
+        }
+        patience::until(
+            "the stations agree and have compared their states",
+            within,
+            || {
+                ledger::expect_agreement(self, &running)?;
+                ledger::expect_audit_since(self, &running, from)
+            },
+        )
     }
 }
 

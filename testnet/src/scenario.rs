@@ -5,6 +5,7 @@
 
 mod asymmetric_cut;
 mod blackout;
+mod broken_promise;
 mod corrupted_segment;
 mod five_at_once;
 mod full_disk;
@@ -21,7 +22,7 @@ mod wiped;
 use anyhow::{Context as _, Result, bail};
 
 use crate::clock::Stopwatch;
-use crate::cluster::{Cluster, Complaints, Ledger, Shape, name};
+use crate::cluster::{AGREEMENT, AUDIT_EVERY, Cluster, Complaints, Ledger, Shape, name};
 use crate::enclosure::Footing;
 use crate::talk::say;
 
@@ -44,6 +45,12 @@ pub const SCENARIOS: &[Scenario] = &[
         "no stations: the emulated links delay, lose, limit and cut as they are told",
         true,
         links::run,
+    ),
+    scenario(
+        "broken-promise",
+        "one station: what is promised and then deleted on purpose is noticed",
+        false,
+        broken_promise::run,
     ),
     scenario(
         "leader-killed",
@@ -139,8 +146,10 @@ const fn scenario(
     }
 }
 
-/// What stations are told in scenarios without slow links: to decide quickly, and to compare their states often.
-const QUICK: &str = "[p2p]\nmdns = false\n\n[raft]\nprofile = \"lan\"\naudit_every = 20\n";
+/// What stations are told: how patient elections are, and to compare their states often.
+fn config(profile: &str) -> String {
+    format!("[p2p]\nmdns = false\n\n[raft]\nprofile = \"{profile}\"\naudit_every = {AUDIT_EVERY}\n")
+}
 
 /// What a scenario is told with, and what it stands on.
 #[derive(Debug)]
@@ -193,7 +202,7 @@ impl Story {
     /// What such a cluster is made of.
     fn shape(&self, stations: usize) -> Shape {
         Shape {
-            config: Some(QUICK.to_owned()),
+            config: Some(config("lan")),
             complaints: self.complaints.clone(),
             ..Shape::new(stations, self.footing, self.seed)
         }
@@ -206,7 +215,7 @@ impl Story {
     fn ends_well(&self, cluster: &Cluster, ledger: &Ledger) -> Result<()> {
         self.then(
             "the stations come to agree: one leader, one list, equal hashes of the state",
-            || cluster.agree(),
+            || cluster.agree_audited(AGREEMENT),
         )?;
         self.kept(cluster, ledger, &cluster.running())
     }

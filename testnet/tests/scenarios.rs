@@ -36,6 +36,11 @@ fn emulated_links_delay_lose_limit_and_cut_as_they_are_told() -> Result<()> {
 }
 
 #[test]
+fn a_promise_broken_on_purpose_is_noticed() -> Result<()> {
+    scenario("broken-promise")
+}
+
+#[test]
 fn a_killed_leader_loses_no_push() -> Result<()> {
     scenario("leader-killed")
 }

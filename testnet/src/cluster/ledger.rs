@@ -176,7 +176,6 @@ pub(super) fn expect_agreement(cluster: &Cluster, stations: &[usize]) -> Result<
             name(*number)
         );
     }
-    expect_same_hashes(&statuses)?;
     if one["caches"].as_u64().unwrap_or(0) == 0 {
         return Ok(());
     }
@@ -192,26 +191,26 @@ pub(super) fn expect_agreement(cluster: &Cluster, stations: &[usize]) -> Result<
     Ok(())
 }
 
-/// State hashes are comparable at one index.
-fn expect_same_hashes(statuses: &[(usize, Value)]) -> Result<()> {
-    let mut by_index: BTreeMap<u64, (&str, usize)> = BTreeMap::new();
-    for (number, status) in statuses {
+/// Checks that all of these stations have compared their states after a log index, with one result.
+pub(super) fn expect_audit_since(cluster: &Cluster, stations: &[usize], from: u64) -> Result<()> {
+    let mut found: Option<(u64, String, usize)> = None;
+    for (number, status) in cluster.statuses(stations)? {
         let audited = &status["state_hash"];
-        let (Some(index), Some(hash)) = (audited["index"].as_u64(), audited["hash"].as_str()) else {
-            continue;
-        };
-        let (other, there) = by_index.entry(index).or_insert((hash, *number));
+        let index = audited["index"].as_u64().unwrap_or(0);
         ensure!(
-            *other == hash,
-            "at index {index} the state's hash is {hash} at {} and {other} at {}",
-            name(*number),
-            name(*there)
+            index > from,
+            "{} has compared its state at {index}, not after {from}",
+            name(number)
+        );
+        let hash = audited["hash"].as_str().context("a hash")?.to_owned();
+        let (there, other, first) = found.get_or_insert((index, hash.clone(), number));
+        ensure!(
+            (*there, other.as_str()) == (index, hash.as_str()),
+            "the state after {index} has the hash {hash} at {}, and after {there} {other} at {}",
+            name(number),
+            name(*first)
         );
     }
-    ensure!(
-        by_index.len() <= 1,
-        "not all stations have come to the same audit yet: {by_index:?}"
-    );
     Ok(())
 }
 

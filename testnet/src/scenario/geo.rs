@@ -4,12 +4,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::Story;
+use super::{Story, config};
 use crate::cluster::{Cluster, Ledger, Shape, name};
 use crate::emulator::Profile;
-
-/// Patient elections, and links whose rate and round trip are known, as an operator would say.
-const PATIENT: &str = "[p2p]\nmdns = false\n\n[raft]\nprofile = \"geo\"\naudit_every = 20\n";
 
 /// For a cluster on such links to be of one mind.
 const AGREEMENT: Duration = Duration::from_secs(180);
@@ -17,7 +14,7 @@ const AGREEMENT: Duration = Duration::from_secs(180);
 pub(super) fn run(story: &Story) -> Result<()> {
     story.given("a cluster of 5 stations")?;
     let cluster = Cluster::start(Shape {
-        config: Some(PATIENT.to_owned()),
+        config: Some(config("geo")),
         ..story.shape(5)
     })?;
     cluster.make_cache()?;
@@ -41,7 +38,7 @@ pub(super) fn run(story: &Story) -> Result<()> {
     })?;
     story.then(
         "the stations come to agree: one leader, one list, equal hashes of the state",
-        || cluster.agree_within(AGREEMENT),
+        || cluster.agree_audited(AGREEMENT),
     )?;
     story.kept(&cluster, &ledger, &[0, 3, 4])
 }
