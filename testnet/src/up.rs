@@ -38,7 +38,10 @@ pub fn run(wish: &Wish, footing: Footing) -> Result<()> {
     };
     // From here on: Ctrl-C while they start.
     enclosure::follow(footing);
-    say(&format!("Starting {} stations ...", wish.stations))?;
+    say(&match wish.stations {
+        1 => "Starting a station ...".to_owned(),
+        several => format!("Starting {several} stations ..."),
+    })?;
     let config = wish
         .config
         .as_ref()
