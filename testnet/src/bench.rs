@@ -17,11 +17,13 @@ mod size;
 mod table;
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use crate::corpus::Corpus;
+use crate::emulator::tun;
 use crate::enclosure::Footing;
 use crate::talk::say;
 use setting::Setting;
@@ -80,6 +82,10 @@ impl What {
 pub fn run(asked: What, corpus: Option<PathBuf>, rounds: u8, footing: Footing) -> Result<()> {
     if cfg!(debug_assertions) {
         bail!("a debug build tells nothing about speed; use: cargo run --release -p tetryx-testnet -- bench");
+    }
+    if footing == Footing::Namespaces {
+        // A network of its own begins with nothing.
+        tun::ip(Command::new("ip"), "link set lo up\n")?;
     }
     let rounds = usize::from(rounds);
     let cores = std::thread::available_parallelism()?;

@@ -37,7 +37,7 @@ fn geo() -> LinkSettings {
     }
 }
 
-/// A station asks another one for a NAR that only that one has, over 600 ms and 1 % loss; and `curl` asks nginx for
+/// A station asks another one for a NAR that only that one has, over 600 ms and 1 % loss; and `curl` asks a web server for
 /// as many bytes over the same link.
 pub(super) fn satellite() -> Result<Table> {
     let config = format!(
@@ -69,7 +69,13 @@ pub(super) fn satellite() -> Result<Table> {
         "the link",
         megabits_of(GEO_RATE),
     );
-    table.row("beside TCP", Unit::MegabitPerSecond, ours, "curl from nginx", tcp);
+    table.row(
+        "beside TCP",
+        Unit::MegabitPerSecond,
+        ours,
+        "curl, one TCP connection",
+        tcp,
+    );
     Ok(table)
 }
 
