@@ -2,11 +2,10 @@
 
 mod ledger;
 mod load;
+mod shape;
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -14,7 +13,6 @@ use serde_json::Value;
 use ureq::http::Method;
 
 use crate::emulator::{Emulator, Profile};
-use crate::enclosure::Footing;
 use crate::folders::{self, Temporary};
 use crate::net::Net;
 use crate::patience;
@@ -25,6 +23,7 @@ use crate::world::{Cache, log_in};
 
 pub use ledger::Ledger;
 pub use load::{Load, Pusher};
+pub use shape::{Complaints, Shape};
 
 /// Names for stations, in the order of their numbers; more are called by their number.
 const NAMES: [&str; 7] = [
@@ -55,43 +54,6 @@ pub struct Cluster {
     folder: Temporary,
 }
 
-/// What a cluster is made of.
-#[derive(Clone, Debug)]
-pub struct Shape {
-    /// How many stations.
-    pub stations: usize,
-    /// How many hosts; those without a station are for later.
-    pub hosts: usize,
-    /// What they stand on.
-    pub footing: Footing,
-    /// All chance of the links comes from here.
-    pub seed: u64,
-    /// The configuration file of each station; nothing: what a first start writes.
-    pub config: Option<String>,
-    /// Where a station keeps its data, other than in its home.
-    pub data_dirs: BTreeMap<usize, PathBuf>,
-    /// Where the last complaints of the stations go when the cluster ends.
-    pub complaints: Complaints,
-}
-
-/// What stations complained of last, for whoever wants to know why something failed.
-#[derive(Clone, Debug, Default)]
-pub struct Complaints(Arc<Mutex<Vec<String>>>);
-
-impl Complaints {
-    /// All lines, station after station.
-    pub fn lines(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn add(&self, lines: impl IntoIterator<Item = String>) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(lines);
-    }
-}
-
 impl Drop for Cluster {
     fn drop(&mut self) {
         for (number, station) in self.stations.iter().enumerate() {
@@ -104,21 +66,6 @@ impl Drop for Cluster {
             self.shape
                 .complaints
                 .add(lines.map(|line| format!("{}: {line}", name(number))));
-        }
-    }
-}
-
-impl Shape {
-    /// So many stations, each with the configuration that a first start writes.
-    pub fn new(stations: usize, footing: Footing, seed: u64) -> Self {
-        Self {
-            stations,
-            hosts: stations,
-            footing,
-            seed,
-            config: None,
-            data_dirs: BTreeMap::new(),
-            complaints: Complaints::default(),
         }
     }
 }
