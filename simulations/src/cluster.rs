@@ -130,13 +130,19 @@ impl Cluster {
         self.machines.len() - 1
     }
 
-    /// Waits until every running node that the founder reaches has applied what the founder has.
+    /// Waits until every running node that the founder reaches has applied what the founder has, and knows that it has
+    /// caught up: until then it collects nothing.
     pub async fn settle(&self) {
         let index = self.node(0).node.replica().applied_index();
         for node in self.running() {
             node.node
                 .replica()
                 .wait_applied(index)
+                .await
+                .expect("the replica runs");
+            node.node
+                .replica()
+                .wait_caught_up()
                 .await
                 .expect("the replica runs");
             peers::take_over(&node.node).expect("the members are read");
