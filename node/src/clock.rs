@@ -2,8 +2,8 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use tetryx_environment::Clock;
 use tetryx_protocol::time::{Elapsed, UtcTime};
-use tetryx_raft::environment::Clock;
 
 /// The clocks of the operating system.
 #[derive(Debug)]

@@ -20,7 +20,6 @@ use serde::{Deserialize, Serialize};
 use tetryx_protocol::hash::{ManifestHash, NarHash};
 use tetryx_state::query;
 use tetryx_store::{CollectReport, MarkError};
-use tokio::task::spawn_blocking;
 
 use crate::replication::{self, Keep, Surplus};
 use crate::{Node, NodeError, uploads};
@@ -54,7 +53,7 @@ pub(crate) async fn collect_once(node: &Node, keep_surplus: Duration) -> Result<
     replication::release_ended(node).await?;
     let surplus = replication::find_surplus(node, keep_surplus).await?;
     let in_background = node.clone();
-    let (strays, report) = spawn_blocking(move || collect(&in_background, surplus)).await?;
+    let (strays, report) = node.io().run(move || collect(&in_background, surplus)).await?;
     let report = report?;
     uploads_dropped += strays;
     if report.manifests_removed + report.chunks_removed > 0 {

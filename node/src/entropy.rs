@@ -1,6 +1,6 @@
 //! The machine's randomness: the one place in the product that draws it.
 
-use tetryx_raft::environment::Entropy;
+use tetryx_environment::Entropy;
 
 /// The random number generator of the operating system.
 #[derive(Clone, Copy, Debug, Default)]

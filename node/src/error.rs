@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use tetryx_environment::WorkPanicked;
 use tetryx_gossip::GossipError;
 use tetryx_link::LinkError;
 use tetryx_protocol::id::ClusterId;
@@ -111,7 +112,7 @@ pub enum NodeError {
     #[error("the running node could not do it: {why}")]
     Control { why: String },
     #[error("a task of the node ended without a result")]
-    Task(#[from] tokio::task::JoinError),
+    Task(#[from] WorkPanicked),
 }
 
 impl NodeError {

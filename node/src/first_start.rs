@@ -9,11 +9,11 @@
 use std::path::Path;
 use std::time::Duration;
 
+use tetryx_environment::Entropy;
 use tetryx_protocol::grant::Grants;
 use tetryx_protocol::id::ClusterId;
 use tetryx_protocol::token::TokenSigner;
 use tetryx_raft::Replica;
-use tetryx_raft::environment::Entropy;
 pub use tetryx_state::command::FEATURE_LEVEL;
 use tetryx_state::command::InitCluster;
 use tetryx_state::{Refusal, query};
@@ -43,13 +43,14 @@ pub fn write_config(path: &Path) -> Result<bool, NodeError> {
     Ok(true)
 }
 
-/// Makes the replica a cluster of one with a token key, unless it is part of a cluster.
+/// Makes the replica a cluster of one with a token key, which begins at this feature level, unless it is part of a cluster.
 ///
 /// # Errors
 /// When log or state cannot be written.
 pub async fn found_cluster(
     replica: &Replica,
     secret: &ClusterSecret,
+    feature_level: u32,
     entropy: &dyn Entropy,
 ) -> Result<(), NodeError> {
     if !replica.is_initialised().await? {
@@ -63,7 +64,7 @@ pub async fn found_cluster(
     entropy.fill(&mut cluster);
     let init = InitCluster {
         cluster: ClusterId::from_bytes(cluster),
-        feature_level: FEATURE_LEVEL,
+        feature_level,
         token_public_key: TokenSigner::from_seed(*seed).public_key(),
         sealed_token_key: secret.seal(&seed, TOKEN_KEY, entropy),
     };

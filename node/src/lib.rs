@@ -13,6 +13,7 @@ pub mod entropy;
 mod error;
 mod files;
 pub mod first_start;
+pub mod host;
 pub mod http;
 mod life;
 pub mod membership;

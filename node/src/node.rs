@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
+use tetryx_environment::{Clock, Entropy, Io};
 use tetryx_gossip::Gossip;
 use tetryx_link::{Endpoint, Links};
 use tetryx_protocol::cache::CacheName;
@@ -22,7 +23,6 @@ use tetryx_protocol::signature::NixSecretKey;
 use tetryx_protocol::time::{Elapsed, UtcTime};
 use tetryx_protocol::token::TokenClaims;
 use tetryx_raft::Replica;
-use tetryx_raft::environment::{Clock, Entropy};
 use tetryx_state::command::RegisterToken;
 use tetryx_state::records::{CacheRecord, ClusterRecord};
 use tetryx_state::{Body, Outcome, query};
@@ -51,6 +51,10 @@ pub struct Parts {
     pub config: Config,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
+    /// Where blocking work runs.
+    pub io: Io,
+    /// The newest commands and records that this program understands.
+    pub feature_level: u32,
     /// A replica whose cluster exists and is applied here ([`crate::first_start::found_cluster`]).
     pub replica: Replica,
     pub store: Arc<ChunkStore>,
@@ -63,7 +67,7 @@ pub struct Parts {
     /// What the links go through, when it is this node's to close.
     pub endpoint: Option<Endpoint>,
     /// What is said among the members without promise.
-    pub gossip: Option<Gossip>,
+    pub gossip: Option<Arc<dyn Gossip>>,
     /// Who the other nodes are. The links go by the same roster.
     pub roster: Arc<NodeRoster>,
     /// Where this node tells others it is.
@@ -125,8 +129,12 @@ impl Node {
             counts: Mutex::default(),
             substituter: Substituter::new(&parts.config),
             uploads: Uploads::new(&parts.config),
-            outbox: Outbox::open(Arc::clone(&parts.outbox), parts.entropy.as_ref())?,
-            chunk_server: ChunkServer::new(Arc::clone(&parts.store)),
+            outbox: Outbox::open(
+                Arc::clone(&parts.outbox),
+                parts.io.clone(),
+                parts.entropy.as_ref(),
+            )?,
+            chunk_server: ChunkServer::new(Arc::clone(&parts.store), parts.io.clone()),
             fetcher: fetcher(&parts),
             replication: Replication::new(parts.clock.elapsed()),
             claims: presence::Claims::default(),
@@ -159,6 +167,16 @@ impl Node {
 
     pub fn entropy(&self) -> &dyn Entropy {
         self.inner.parts.entropy.as_ref()
+    }
+
+    /// Where work that blocks a thread runs.
+    pub fn io(&self) -> &Io {
+        &self.inner.parts.io
+    }
+
+    /// The newest commands and records that this program understands.
+    pub fn feature_level(&self) -> u32 {
+        self.inner.parts.feature_level
     }
 
     /// This node's identity.
@@ -195,7 +213,7 @@ impl Node {
         &self.inner.parts.replica
     }
 
-    /// The chunks on this node's disk. Its calls block: use `spawn_blocking`.
+    /// The chunks on this node's disk. Its calls block: use [`Self::io`].
     pub fn store(&self) -> &Arc<ChunkStore> {
         &self.inner.parts.store
     }
@@ -211,8 +229,8 @@ impl Node {
     }
 
     /// What is said among the members without promise; nothing for a node alone.
-    pub fn gossip(&self) -> Option<&Gossip> {
-        self.inner.parts.gossip.as_ref()
+    pub fn gossip(&self) -> Option<&dyn Gossip> {
+        self.inner.parts.gossip.as_deref()
     }
 
     /// Brings chunks from other nodes into the store.
@@ -249,7 +267,7 @@ impl Node {
     pub fn peer_addresses(&self) -> Option<(SocketAddr, SocketAddr)> {
         let parts = &self.inner.parts;
         let links = parts.endpoint.as_ref()?.local_addr().ok()?;
-        Some((links, parts.gossip.as_ref()?.listen_addr()))
+        Some((links, parts.gossip.as_ref()?.listening()?))
     }
 
     /// Where this node tells others it is.
@@ -324,6 +342,7 @@ fn fetcher(parts: &Parts) -> Fetcher {
     Fetcher::new(
         Arc::clone(&parts.links),
         Arc::clone(&parts.store),
+        parts.io.clone(),
         budget,
         Arc::new(move || clock.elapsed()),
     )
@@ -435,7 +454,7 @@ impl Node {
             endpoint.close().await;
         }
         let store = Arc::clone(self.store());
-        tokio::task::spawn_blocking(move || store.close()).await??;
+        self.io().run(move || store.close()).await??;
         self.replica().shutdown().await;
         Ok(())
     }

@@ -15,11 +15,11 @@ use std::path::Path;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use ed25519_dalek::SigningKey;
+use tetryx_environment::Entropy;
 use tetryx_protocol::cache::CacheName;
 use tetryx_protocol::id::NodeId;
 use tetryx_protocol::secret::Secret32;
 use tetryx_protocol::signature::{KeyName, NixSecretKey};
-use tetryx_raft::environment::Entropy;
 use tetryx_state::records::CacheRecord;
 use zeroize::Zeroizing;
 

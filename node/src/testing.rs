@@ -17,11 +17,11 @@ use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tetryx_environment::{Clock, Entropy, Io};
 use tetryx_protocol::api::{ApiError, CacheInfo};
 use tetryx_protocol::grant::{CachePermission, CachePermissions, Grants};
 use tetryx_protocol::time::{Elapsed, UtcTime};
-use tetryx_raft::environment::{Clock, Entropy};
-use tetryx_raft::{AuditEvery, Compaction, DataFiles, Io, NoPeers, Profile, Replica, ReplicaConfig};
+use tetryx_raft::{AuditEvery, Compaction, DataFiles, NoPeers, Profile, Replica, ReplicaConfig};
 use tetryx_store::ChunkStore;
 use tetryx_store::disk::MemoryDisk;
 use tower::ServiceExt;
@@ -30,7 +30,7 @@ use crate::config::Config;
 use crate::http::router::router;
 use crate::peers::{Advertisement, NoLinks, NodeRoster};
 use crate::secrets::{ClusterSecret, NodeKey};
-use crate::{Node, Parts, first_start, membership, open};
+use crate::{Node, Parts, first_start, host, membership};
 
 /// 2026-03-02T12:00:00Z.
 const START_MS: i64 = 1_772_452_800_000;
@@ -132,11 +132,12 @@ impl TestNode {
         let entropy: Arc<dyn Entropy> = Arc::new(TestEntropy::new(seed));
         let node_key = NodeKey::from_seed(&draw(entropy.as_ref()));
         let cluster_secret = ClusterSecret::from_bytes(&draw(entropy.as_ref()));
-        let store = ChunkStore::open(Arc::new(MemoryDisk::new()), open::store_config(&config)).unwrap();
+        let store = ChunkStore::open(Arc::new(MemoryDisk::new()), host::store_config(&config)).unwrap();
         let replica = Replica::open(ReplicaConfig {
             node_id: node_key.node_id(),
             files: Arc::new(MemoryFiles::default()),
-            io: Io::Inline,
+            io: Io::inline(),
+            feature_level: first_start::FEATURE_LEVEL,
             profile: Profile::Lan,
             compaction: Compaction::default(),
             audit: AuditEvery::default(),
@@ -146,14 +147,21 @@ impl TestNode {
         })
         .await
         .unwrap();
-        first_start::found_cluster(&replica, &cluster_secret, entropy.as_ref())
-            .await
-            .unwrap();
+        first_start::found_cluster(
+            &replica,
+            &cluster_secret,
+            first_start::FEATURE_LEVEL,
+            entropy.as_ref(),
+        )
+        .await
+        .unwrap();
         let roster = Arc::new(NodeRoster::in_memory(node_key.node_id(), config.p2p.clone()));
         let node = Node::assemble(Parts {
             config,
             clock: Arc::clone(&clock) as _,
             entropy,
+            io: Io::inline(),
+            feature_level: first_start::FEATURE_LEVEL,
             replica,
             store: Arc::new(store),
             outbox: Arc::new(MemoryDisk::new()),

@@ -16,15 +16,16 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use parking_lot::RwLock;
+use tetryx_environment::Io;
+use tetryx_environment::{Clock, Entropy};
 use tetryx_protocol::id::{ClusterId, NodeId};
 use tetryx_protocol::time::{Elapsed, UtcTime};
-use tetryx_raft::environment::{Clock, Entropy};
 use tetryx_raft::{
-    AuditEvery, Compaction, DirectoryFiles, Io, Profile, Replica, ReplicaConfig, RpcClass, Transport,
+    AuditEvery, Compaction, DirectoryFiles, Profile, Replica, ReplicaConfig, RpcClass, Transport,
     TransportError,
 };
 use tetryx_state::Body;
-use tetryx_state::command::{InitCluster, Role, UpsertMember};
+use tetryx_state::command::{FEATURE_LEVEL, InitCluster, Role, UpsertMember};
 
 type Failed = Box<dyn Error + Send + Sync>;
 
@@ -139,13 +140,14 @@ async fn start(options: Options, directory: &std::path::Path) -> Result<Vec<Repl
         let replica = Replica::open(ReplicaConfig {
             node_id: node(number),
             files: Arc::new(DirectoryFiles::new(directory.join(number.to_string()))?),
-            io: Io::Pool,
+            io: Io::pool(),
             profile: Profile::Lan,
             compaction: Compaction::default(),
             audit: AuditEvery::default(),
             clock: clock.clone(),
             entropy: Arc::new(Counting(number)),
             transport: Arc::new(process.clone()),
+            feature_level: FEATURE_LEVEL,
         })
         .await?;
         process.0.write().insert(node(number), replica.clone());

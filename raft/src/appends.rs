@@ -56,6 +56,12 @@ impl AppendStreams {
         }
     }
 
+    /// How many streams are open.
+    pub(crate) fn open_count(&self) -> usize {
+        let open = self.open.lock();
+        open.values().filter(|known| !known.requests.is_closed()).count()
+    }
+
     /// Hands a request to openraft when its turn has come, and returns what came of it.
     pub(crate) async fn append(
         &self,

@@ -33,6 +33,8 @@ use crate::view::StateView;
 const BY: &str = "tetryx";
 /// Hashes that a replica remembers.
 const REMEMBERED: usize = 8;
+/// Views that wait to be hashed at most: each keeps the file from reusing space. What comes meanwhile is not compared.
+const WAITING_MAX: usize = 4;
 /// The feature level from which on there are checks in the log.
 const FEATURE_LEVEL: u32 = 2;
 
@@ -95,15 +97,15 @@ pub struct Divergence {
 #[derive(Debug)]
 pub(crate) struct Audit {
     every: AuditEvery,
-    views: mpsc::UnboundedSender<StateView>,
+    views: mpsc::Sender<StateView>,
     known: Mutex<BTreeMap<u64, Audited>>,
     diverged: watch::Sender<Option<Divergence>>,
 }
 
 impl Audit {
     /// The audit, and the views that [`run`] is to hash.
-    pub(crate) fn new(every: AuditEvery) -> (Arc<Self>, mpsc::UnboundedReceiver<StateView>) {
-        let (views, taken) = mpsc::unbounded_channel();
+    pub(crate) fn new(every: AuditEvery) -> (Arc<Self>, mpsc::Receiver<StateView>) {
+        let (views, taken) = mpsc::channel(WAITING_MAX);
         let audit = Self {
             every,
             views,
@@ -121,8 +123,13 @@ impl Audit {
     pub(crate) fn take(&self, view: &StateView) {
         if self.every.is_due(view.applied_index()) {
             // Nobody compares any more while the replica is being shut down.
-            drop(self.views.send(view.clone()));
+            drop(self.views.try_send(view.clone()));
         }
+    }
+
+    /// How many views wait to be hashed.
+    pub(crate) fn waiting(&self) -> usize {
+        WAITING_MAX - self.views.capacity()
     }
 
     pub(crate) fn diverged(&self) -> &watch::Sender<Option<Divergence>> {
@@ -171,7 +178,7 @@ impl Replica {
 
     async fn hash_view(&self, view: StateView) -> Result<(u64, StateHash), ReplicaError> {
         self.io()
-            .run(move || {
+            .run_unwinding(move || {
                 let hash = state_hash(&view)
                     .map_err(|error| ReplicaError::damaged("the replicated state", error))?;
                 Ok((view.applied_index(), hash))
@@ -284,7 +291,7 @@ impl Replica {
         };
         let heir = divergence.right.first().copied();
         let files = Arc::clone(self.files());
-        let marked = self.io().run(move || mark.write(files.as_ref())).await;
+        let marked = self.io().run_unwinding(move || mark.write(files.as_ref())).await;
         self.audit().diverged.send_replace(Some(divergence));
         if let Some(heir) = heir
             && let Err(error) = self
@@ -314,7 +321,7 @@ fn majority(said: &[(NodeId, StateHash)], voters: usize) -> Option<StateHash> {
 /// Hashes views and counts what others said, until the replica is gone.
 pub(crate) async fn run(
     inner: Weak<Inner>,
-    mut views: mpsc::UnboundedReceiver<StateView>,
+    mut views: mpsc::Receiver<StateView>,
     mut applied: watch::Receiver<u64>,
 ) {
     loop {

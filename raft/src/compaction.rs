@@ -14,9 +14,9 @@ use std::time::Duration;
 use openraft::async_runtime::WatchReceiver;
 use tokio::sync::watch;
 
-use crate::io::Io;
 use crate::state_store::StateStore;
 use crate::types::{LogId, Metrics, Raft};
+use tetryx_environment::Io;
 
 /// How long the log may grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub(crate) async fn settle(store: Weak<StateStore>, mut applied: watch::Receiver
     while applied.changed().await.is_ok() {
         tokio::time::sleep(SETTLE).await;
         let Some(store) = store.upgrade() else { return };
-        if let Err(error) = io.run(move || store.make_durable()).await {
+        if let Err(error) = io.run_unwinding(move || store.make_durable()).await {
             // The next entry will meet the same error, and stop the replica.
             tracing::error!(error = error.chain(), "the state cannot be made durable");
             return;
@@ -70,7 +70,7 @@ pub(crate) async fn run(raft: Raft, store: Weak<StateStore>, io: Io, compaction:
         let is_long = kept >= compaction.keep.saturating_add(compaction.every);
         if is_due && is_long {
             let Some(store) = store.upgrade() else { return };
-            if compact(&raft, &mut metrics, store, io, compaction.keep)
+            if compact(&raft, &mut metrics, store, &io, compaction.keep)
                 .await
                 .is_none()
             {
@@ -89,7 +89,7 @@ async fn compact(
     raft: &Raft,
     metrics: &mut Metrics,
     store: Arc<StateStore>,
-    io: Io,
+    io: &Io,
     keep: u64,
 ) -> Option<()> {
     let wanted = metrics.borrow_watched().last_applied.map_or(0, |id| id.index);
@@ -105,7 +105,7 @@ async fn compact(
         }
         metrics.changed().await.ok()?;
     };
-    let durable = match io.run(move || store.make_durable()).await {
+    let durable = match io.run_unwinding(move || store.make_durable()).await {
         Ok(durable) => durable,
         Err(error) => {
             tracing::error!(

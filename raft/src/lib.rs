@@ -1,7 +1,7 @@
 //! openraft under the Tetryx state machine: durable log and state, snapshots, proposals.
 //!
 //! [`Replica`] is one member of the cluster. It is assembled from files ([`DataFiles`]), a way to the other members
-//! ([`transport::Transport`]), a clock and a source of randomness ([`environment`]), and it is the same for a cluster
+//! ([`transport::Transport`]), a clock and a source of randomness (`tetryx_environment`), and it is the same for a cluster
 //! of one as for one of seven. What the cluster agrees on is the state of `tetryx-state`; a [`StateView`] reads it.
 //!
 //! # Invariants
@@ -18,13 +18,13 @@ mod appends;
 mod audit;
 mod compaction;
 mod data;
-pub mod environment;
 mod error;
-mod io;
 mod log_store;
 mod machine;
 mod membership;
 mod network;
+mod observe;
+mod patience;
 mod profile;
 mod propose;
 mod reads;
@@ -53,7 +53,7 @@ pub use self::audit::{AuditEvery, Audited, Divergence};
 pub use self::compaction::Compaction;
 pub use self::data::{DataFiles, DirectoryFiles};
 pub use self::error::{ProposeError, ReadError, ReplicaError};
-pub use self::io::Io;
+pub use self::observe::{EntryKind, EntryMark, LogPosition, Observation, ObservedVote, Queues};
 pub use self::profile::Profile;
 pub use self::propose::Applied;
 pub use self::reads::{Freshness, ReadLevel};

@@ -12,6 +12,7 @@
 mod disk;
 mod memory;
 mod offline;
+mod watch;
 
 use std::fmt::Debug;
 use std::io;
@@ -28,10 +29,11 @@ use tokio::sync::{mpsc, oneshot};
 use self::disk::Write;
 use self::memory::Memory;
 pub(crate) use self::offline::OfflineLog;
+pub(crate) use self::watch::LogWatch;
 use crate::data::{DataBase, DataFiles};
 use crate::error::ReplicaError;
-use crate::io::Io;
 use crate::types::{Entry, LogId, TypeConfig, Vote};
+use tetryx_environment::Io;
 
 /// Bytes of entries that one replication request carries at most, beside the one it must carry.
 const REQUEST_BYTES: usize = 512 << 10;
@@ -63,10 +65,15 @@ struct Shared {
 struct Numbered {
     memory: Memory,
     write: u64,
+    /// The last write that is durable, and the last entry when it was asked for.
+    flushed: u64,
+    acknowledged: Option<LogId>,
 }
 
 struct Job {
     number: u64,
+    /// The last entry after this change.
+    last: Option<LogId>,
     /// What was committed when this was asked for: entries of earlier jobs.
     committed: Option<LogId>,
     write: Write,
@@ -82,7 +89,7 @@ impl LogStore {
     /// Opens the log, and starts the task that writes it. Needs a runtime.
     pub(crate) async fn open(files: Arc<dyn DataFiles>, io: Io, in_use: InUse) -> Result<Self, ReplicaError> {
         let (database, opened) = io
-            .run(move || {
+            .run_unwinding(move || {
                 let database = DataBase::open_log(files.as_ref())?;
                 let opened = disk::load(&database)?;
                 Ok::<_, ReplicaError>((database, opened))
@@ -92,7 +99,12 @@ impl LogStore {
         memory.committed = opened.committed;
         let shared = Arc::new(Shared {
             database,
-            memory: RwLock::new(Numbered { memory, write: 0 }),
+            memory: RwLock::new(Numbered {
+                acknowledged: memory.state().last_log_id,
+                memory,
+                write: 0,
+                flushed: 0,
+            }),
             io,
             _in_use: in_use,
         });
@@ -128,6 +140,7 @@ impl LogStore {
         self.writes
             .send(Job {
                 number,
+                last: numbered.memory.state().last_log_id,
                 committed,
                 write,
                 done,
@@ -147,23 +160,28 @@ impl LogStore {
             .map_err(|_| io::Error::other("the log writer has stopped; restart the node"))?
     }
 
+    async fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry>> {
+        self.shared.read(range, bytes_max).await
+    }
+}
+
+impl Shared {
     /// Reads from the front of `range` at most `bytes_max` bytes, but at least one entry if the log has any.
     async fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry>> {
         let (located, transaction) = {
-            let numbered = self.shared.memory.read();
+            let numbered = self.memory.read();
             let located = numbered.memory.locate(range, bytes_max);
             if located.on_disk.is_empty() {
                 return Ok(located.in_memory);
             }
             // Begun under the lock: what the memory says is on disk is in this transaction.
-            let transaction = self.shared.database.redb.begin_read().map_err(io::Error::other)?;
+            let transaction = self.database.redb.begin_read().map_err(io::Error::other)?;
             (located, transaction)
         };
         let on_disk = located.on_disk.clone();
         let mut entries = self
-            .shared
             .io
-            .run(move || disk::read(&transaction, on_disk, bytes_max))
+            .run_unwinding(move || disk::read(&transaction, on_disk, bytes_max))
             .await
             .map_err(|error| error.to_io())?;
         let all_from_disk = entries.len() as u64 == located.on_disk.end - located.on_disk.start;
@@ -299,7 +317,7 @@ async fn write_jobs(shared: Arc<Shared>, mut jobs: mpsc::UnboundedReceiver<Job>)
     let mut batch = Vec::new();
     let mut stored_committed = None;
     while jobs.recv_many(&mut batch, BATCH_WRITES).await > 0 {
-        let number = batch.last().map_or(0, |job: &Job| job.number);
+        let (number, last) = batch.last().map_or((0, None), |job: &Job| (job.number, job.last));
         let committed = batch.last().and_then(|job| job.committed);
         let (mut writes, dones): (Vec<_>, Vec<_>) = batch.drain(..).map(|job| (job.write, job.done)).unzip();
         if let Some(upto) = committed.filter(|_| committed > stored_committed) {
@@ -310,7 +328,7 @@ async fn write_jobs(shared: Arc<Shared>, mut jobs: mpsc::UnboundedReceiver<Job>)
             let writer = Arc::clone(&shared);
             let result = shared
                 .io
-                .run(move || disk::write(&writer.database, &writes))
+                .run_unwinding(move || disk::write(&writer.database, &writes))
                 .await;
             failed = result.err();
             if let Some(error) = &failed {
@@ -318,7 +336,9 @@ async fn write_jobs(shared: Arc<Shared>, mut jobs: mpsc::UnboundedReceiver<Job>)
             }
         }
         if failed.is_none() {
-            shared.memory.write().memory.flushed(number);
+            let mut numbered = shared.memory.write();
+            numbered.memory.flushed(number);
+            (numbered.flushed, numbered.acknowledged) = (number, last);
         }
         for done in dones {
             let result = failed.as_ref().map_or(Ok(()), |error| Err(error.to_io()));

@@ -10,11 +10,11 @@ use parking_lot::Mutex;
 
 use crate::audit::AuditEvery;
 use crate::error::ReplicaError;
-use crate::io::Io;
 use crate::snapshot::{SnapshotFile, Snapshots};
 use crate::state_store::{Applied, StateStore};
 use crate::types::{Entry, LeaderId, LogId, RaftId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::view::StateView;
+use tetryx_environment::Io;
 
 /// Entries that one durable transaction applies at most.
 const BATCH_ENTRIES: usize = 4_096;
@@ -56,7 +56,7 @@ impl Machine {
         let applied = if store.is_quick(&entries) {
             store.apply(&entries)
         } else {
-            self.io.run(move || store.apply(&entries)).await
+            self.io.run_unwinding(move || store.apply(&entries)).await
         };
         let answers = applied.map_err(|error| self.failed(error))?;
         for (answer, responder) in answers.into_iter().zip(responders) {
@@ -108,7 +108,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         let installed = snapshot.clone();
         let meta = meta.clone();
         self.io
-            .run(move || store.install(&meta, &installed))
+            .run_unwinding(move || store.install(&meta, &installed))
             .await
             .map_err(|error| self.failed(error))?;
         self.snapshots.set_current(&snapshot);
@@ -146,7 +146,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
         let file = self
             .machine
             .io
-            .run(move || snapshots.build(&applied, &view))
+            .run_unwinding(move || snapshots.build(&applied, &view))
             .await
             .map_err(|error| self.machine.failed(error))?;
         Ok(as_snapshot(file))

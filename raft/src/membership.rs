@@ -8,7 +8,7 @@ use openraft::errors::{ClientWriteError, RaftError};
 use tetryx_protocol::id::NodeId;
 
 use crate::error::ReplicaError;
-use crate::io::within;
+use crate::patience::within;
 use crate::replica::Replica;
 use crate::types::{RaftId, TypeConfig};
 

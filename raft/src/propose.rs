@@ -13,18 +13,19 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
 use parking_lot::Mutex;
 use tetryx_protocol::id::{ClientId, NodeId, ProposalId};
+use tetryx_state::command::FEATURE_LEVEL;
 use tetryx_state::limits::OPEN_PROPOSALS_MAX;
-use tetryx_state::{Body, Command, Reply};
+use tetryx_state::{Body, Command, Reply, query};
 use tokio::sync::Notify;
 
-use crate::environment::Entropy;
 use crate::error::{ProposeError, ReplicaError};
-use crate::io::within;
+use crate::patience::within;
 use crate::records::Blob;
 use crate::replica::Replica;
 use crate::transport::TransportError;
-use crate::types::{Metrics, Proposal, Raft, RaftId};
+use crate::types::{Metrics, Proposal, RaftId};
 use crate::wire::{Request, Response};
+use tetryx_environment::Entropy;
 
 /// How often a proposal follows "ask that one instead" before it waits: two nodes may each name the other.
 pub(crate) const REDIRECTS_MAX: u32 = 2;
@@ -72,6 +73,11 @@ impl Proposals {
             }),
             closed: Notify::new(),
         }
+    }
+
+    /// How many have no answer yet.
+    pub(crate) fn open_count(&self) -> usize {
+        self.serials.lock().open.len()
     }
 
     /// Opens a proposal; waits while as many are open as the state machine remembers.
@@ -137,6 +143,10 @@ enum Attempt {
 impl Replica {
     /// Has a command applied, and returns the state machine's reply to it. `by` is who asks, for the audit.
     ///
+    /// A replica above the [`FEATURE_LEVEL`] of this build marks its commands as ones that older levels must leave
+    /// alone, from when the cluster allows that level. So nodes of two releases can be run beside each other before
+    /// there is a command that tells them apart.
+    ///
     /// The command is proposed by the leader, wherever it is, and retried under the same id while the outcome is
     /// unknown. On a node that does not lead, the effects may not be visible yet when this returns: see
     /// [`Replica::wait_applied`]. A caller that drops the future does not undo the proposal.
@@ -175,6 +185,12 @@ impl Replica {
         by: &str,
         body: Body,
     ) -> Result<Applied, ProposeError> {
+        if u32::from(body.min_reader()) > self.feature_level() {
+            // It could not apply it either.
+            return Err(ProposeError::Replica(ReplicaError::NeedsUpgrade {
+                what: "the command".to_owned(),
+            }));
+        }
         let waited = self.profile().propose();
         let in_doubt = AtomicBool::new(false);
         let answered = self.attempt_until_answered(id, oldest_open, by, body, &in_doubt);
@@ -247,12 +263,13 @@ impl Replica {
 
     async fn attempt(&self, leader: NodeId, command: &Command) -> Attempt {
         if leader == self.id() {
-            return write(self.raft(), command)
+            return self
+                .write(command)
                 .await
                 .unwrap_or_else(|_| Attempt::Stopped(self.why_stopped()));
         }
         let request = Request::Propose {
-            command: Blob(command.encode().into()),
+            command: Blob(self.encode(command)),
         };
         let answer = self.transport().call(leader, request.class(), request.encode());
         match within(self.profile().forward(), answer).await {
@@ -272,11 +289,12 @@ impl Replica {
 
     /// Proposes a command that another node has forwarded.
     pub(crate) async fn propose_forwarded(&self, command: &[u8]) -> Result<Response, ReplicaError> {
-        let mut command = Command::decode(command).map_err(|error| ReplicaError::BadRequest {
-            reason: error.to_string(),
-        })?;
+        let mut command =
+            Command::decode_at(self.feature_level(), command).map_err(|error| ReplicaError::BadRequest {
+                reason: error.to_string(),
+            })?;
         command.proposed_at = self.clock().utc();
-        match write(self.raft(), &command).await {
+        match self.write(&command).await {
             Ok(Attempt::Applied(Applied { index, reply })) => Ok(Response::Proposed { index, reply }),
             Ok(Attempt::NotAppended(leader)) => Ok(Response::NotLeader { leader }),
             Ok(Attempt::InDoubt) | Err(InDoubt) => Ok(Response::InDoubt { leader: None }),
@@ -288,18 +306,37 @@ impl Replica {
 /// openraft stopped while the proposal was under way.
 struct InDoubt;
 
-async fn write(raft: &Raft, command: &Command) -> Result<Attempt, InDoubt> {
-    match raft.client_write(Proposal(Bytes::from(command.encode()))).await {
-        Ok(written) => Ok(written.data.0.map_or(Attempt::InDoubt, |reply| {
-            Attempt::Applied(Applied {
-                index: written.log_id.index,
-                reply,
-            })
-        })),
-        Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
-            Ok(Attempt::NotAppended(forward.leader_id.map(|RaftId(id)| id)))
+impl Replica {
+    async fn write(&self, command: &Command) -> Result<Attempt, InDoubt> {
+        match self.raft().client_write(Proposal(self.encode(command))).await {
+            Ok(written) => Ok(written.data.0.map_or(Attempt::InDoubt, |reply| {
+                Attempt::Applied(Applied {
+                    index: written.log_id.index,
+                    reply,
+                })
+            })),
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
+                Ok(Attempt::NotAppended(forward.leader_id.map(|RaftId(id)| id)))
+            }
+            Err(RaftError::APIError(_)) => Ok(Attempt::InDoubt),
+            Err(RaftError::Fatal(_)) => Err(InDoubt),
         }
-        Err(RaftError::APIError(_)) => Ok(Attempt::InDoubt),
-        Err(RaftError::Fatal(_)) => Err(InDoubt),
+    }
+
+    /// A command as this replica writes it.
+    fn encode(&self, command: &Command) -> Bytes {
+        let mut level = 0;
+        if self.feature_level() > FEATURE_LEVEL {
+            // What cannot be read now is not allowed now.
+            let cluster = self
+                .view()
+                .ok()
+                .and_then(|view| query::cluster(&view).ok().flatten());
+            let allowed = cluster.map_or(0, |cluster| cluster.feature_level);
+            if allowed > FEATURE_LEVEL {
+                level = allowed.min(self.feature_level());
+            }
+        }
+        command.encode_for(level).into()
     }
 }

@@ -11,6 +11,7 @@
 //! - A node that has lost its leader, or whose leader has lost its majority, gets older and says so.
 
 use std::sync::Weak;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use openraft::ReadPolicy;
@@ -20,7 +21,7 @@ use tetryx_protocol::id::NodeId;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{ReadError, ReplicaError};
-use crate::io::within;
+use crate::patience::within;
 use crate::propose::REDIRECTS_MAX;
 use crate::replica::{Inner, Replica};
 use crate::types::Raft;
@@ -60,17 +61,43 @@ type Answer = Result<u64, Option<NodeId>>;
 #[derive(Debug)]
 pub(crate) struct ReadRounds {
     asks: mpsc::UnboundedSender<oneshot::Sender<Answer>>,
+    waiting: AtomicUsize,
+}
+
+/// Counted for as long as somebody waits.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl ReadRounds {
     pub(crate) fn start(raft: Raft) -> Self {
         let (asks, asked) = mpsc::unbounded_channel();
         tokio::spawn(run_rounds(raft, asked));
-        Self { asks }
+        Self {
+            asks,
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    /// How many questions have no answer yet.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// The read index, if this node leads and has a majority; otherwise who leads, if that is known.
     pub(crate) async fn index(&self) -> Answer {
+        let _waiting = Waiting::new(&self.waiting);
         let (ask, answer) = oneshot::channel();
         if self.asks.send(ask).is_err() {
             return Err(None);

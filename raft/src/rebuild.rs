@@ -15,13 +15,14 @@ use tetryx_protocol::id::NodeId;
 use crate::SNAPSHOT_PIECE_MAX;
 use crate::data::{DataFiles, STATE_FILE};
 use crate::error::ReplicaError;
-use crate::io::{Io, within};
+use crate::patience::within;
 use crate::profile::Profile;
 use crate::records::{self, Blob};
 use crate::replica::Replica;
 use crate::snapshot::{self, MARK_LEN, SnapshotFile, SnapshotId, complete};
 use crate::transport::Transport;
 use crate::wire::{Request, Response};
+use tetryx_environment::Io;
 
 /// The file that says that the state is wrong.
 const MARK_FILE: &str = "diverged";
@@ -90,7 +91,7 @@ impl Rebuild<'_> {
     /// Replaces the state if it is marked as wrong. Goes on trying until a node that has the right one answers.
     pub(crate) async fn run_if_marked(&self) -> Result<(), ReplicaError> {
         let files = Arc::clone(self.files);
-        let Some(mark) = self.io.run(move || Mark::read(files.as_ref())).await? else {
+        let Some(mark) = self.io.run_unwinding(move || Mark::read(files.as_ref())).await? else {
             return Ok(());
         };
         let at_least = mark.index.max(self.purged);
@@ -111,7 +112,7 @@ impl Rebuild<'_> {
         }
         let files = Arc::clone(self.files);
         self.io
-            .run(move || {
+            .run_unwinding(move || {
                 // openraft finds a snapshot that is ahead of the (empty) state, and installs it.
                 files.remove(STATE_FILE)?;
                 files.remove(MARK_FILE)
@@ -131,7 +132,7 @@ impl Rebuild<'_> {
         let opened = name.clone();
         let file = self
             .io
-            .run(move || {
+            .run_unwinding(move || {
                 for old in files.list()?.iter().filter(|name| snapshot::is_name(name)) {
                     files.remove(old)?;
                 }
@@ -163,14 +164,14 @@ impl Rebuild<'_> {
             };
             let writer = Arc::clone(&file);
             self.io
-                .run(move || writer.write(offset, &body))
+                .run_unwinding(move || writer.write(offset, &body))
                 .await
                 .map_err(ReplicaError::storage(REBUILDING))?;
             has = end;
         }
         let files = Arc::clone(self.files);
         self.io
-            .run(move || {
+            .run_unwinding(move || {
                 complete(file.as_ref(), len, mark)?;
                 let file = SnapshotFile::open(files, name)?;
                 file.verify()?;
@@ -260,7 +261,7 @@ impl Replica {
         };
         let read = self
             .io()
-            .run(move || file.read_at(offset, SNAPSHOT_PIECE_MAX))
+            .run_unwinding(move || file.read_at(offset, SNAPSHOT_PIECE_MAX))
             .await?;
         Ok(Response::SnapshotBytes {
             bytes: Blob(read.into()),

@@ -22,11 +22,11 @@ use tetryx_state::tables::ReadTables;
 use tetryx_state::{Body, Command, query};
 
 use crate::data::DataFiles;
-use crate::environment::{Clock, Entropy};
 use crate::error::ReplicaError;
 use crate::log_store::OfflineLog;
 use crate::state_store::OfflineState;
 use crate::types::{Entry, LeaderId, LogId, Membership, Proposal, RaftId, Vote};
+use tetryx_environment::{Clock, Entropy};
 
 /// Who proposes what a recovery changes, in the audit trail of the state.
 const BY: &str = "tetryx-node recover";

@@ -20,12 +20,11 @@ use crate::appends::AppendStreams;
 use crate::audit::{self, Audit, AuditEvery};
 use crate::compaction::{self, Compaction};
 use crate::data::DataFiles;
-use crate::environment::{Clock, Entropy};
 use crate::error::ReplicaError;
-use crate::io::{Io, within};
-use crate::log_store::LogStore;
+use crate::log_store::{LogStore, LogWatch};
 use crate::machine::{Failure, Machine};
 use crate::network::Peers;
+use crate::patience::within;
 use crate::profile::Profile;
 use crate::propose::Proposals;
 use crate::reads::{self, ReadRounds};
@@ -38,6 +37,7 @@ use crate::transfers::Transfers;
 use crate::transport::Transport;
 use crate::types::{Metrics, Raft, RaftId, TypeConfig};
 use crate::view::{LatestView, StateView};
+use tetryx_environment::{Clock, Entropy, Io};
 
 /// How long a shutdown waits for tasks that still use the files.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(30);
@@ -63,6 +63,11 @@ pub struct ReplicaConfig {
     pub entropy: Arc<dyn Entropy>,
     /// Its way to the others.
     pub transport: Arc<dyn Transport>,
+    /// The newest commands that it proposes and applies: a daemon's [`FEATURE_LEVEL`]. One below stops at newer
+    /// commands as an older release does; one above stands for the next release, see [`Replica::propose`].
+    ///
+    /// [`FEATURE_LEVEL`]: tetryx_state::command::FEATURE_LEVEL
+    pub feature_level: u32,
 }
 
 /// A member of the cluster. Clones share it; when the last one is dropped, it stops by itself.
@@ -78,7 +83,9 @@ pub(crate) struct Inner {
     id: NodeId,
     io: Io,
     profile: Profile,
+    feature_level: u32,
     raft: Raft,
+    log: LogWatch,
     latest: Arc<LatestView>,
     /// Kept open, so that a replica that failed goes on showing what it has.
     store: Mutex<Option<Arc<StateStore>>>,
@@ -118,6 +125,7 @@ impl Replica {
             clock,
             entropy,
             transport,
+            feature_level,
         } = config;
         let latest = Arc::new(LatestView::default());
         let (progress, applied) = watch::channel(0);
@@ -125,11 +133,12 @@ impl Replica {
         let failure = Failure::default();
         let (audit, views) = Audit::new(audit);
 
-        let log = LogStore::open(Arc::clone(&files), io, using.clone()).await?;
+        let log = LogStore::open(Arc::clone(&files), io.clone(), using.clone()).await?;
         let last = log.last_index();
+        let log_watch = log.watch();
         let rebuild = Rebuild {
             files: &files,
-            io,
+            io: io.clone(),
             profile,
             transport: &transport,
             purged: log.purged_index(),
@@ -138,28 +147,32 @@ impl Replica {
         let (store, snapshots) = {
             let (files, entropy, latest) = (Arc::clone(&files), Arc::clone(&entropy), Arc::clone(&latest));
             let audit = Arc::clone(&audit);
-            io.run(move || {
-                let store = StateStore::open(files.as_ref(), latest, audit, progress, using)?;
+            io.run_unwinding(move || {
+                let store = StateStore::open(files.as_ref(), latest, audit, progress, feature_level, using)?;
                 let snapshots = Snapshots::open(files, entropy)?;
                 Ok::<_, ReplicaError>((Arc::new(store), Arc::new(snapshots)))
             })
             .await?
         };
         let kept_open = Arc::clone(&store);
-        tokio::spawn(compaction::settle(Arc::downgrade(&store), applied.clone(), io));
+        tokio::spawn(compaction::settle(
+            Arc::downgrade(&store),
+            applied.clone(),
+            io.clone(),
+        ));
         let machine = Machine {
             store,
             snapshots: Arc::clone(&snapshots),
             failure: Arc::clone(&failure),
             audit: audit.every(),
-            io,
+            io: io.clone(),
         };
         let seeds = Arc::new(Seeds::new(entropy.as_ref()));
         let peers = Peers {
             id: RaftId(node_id),
             transport: Arc::clone(&transport),
             profile,
-            io,
+            io: io.clone(),
             snapshots: Arc::clone(&snapshots),
             streams: Arc::new(AtomicU64::new(0)),
         };
@@ -176,14 +189,16 @@ impl Replica {
         tokio::spawn(compaction::run(
             raft.clone(),
             Arc::downgrade(&kept_open),
-            io,
+            io.clone(),
             compaction,
         ));
         let replica = Self {
             inner: Arc::new(Inner {
                 id: node_id,
-                io,
+                io: io.clone(),
                 profile,
+                feature_level,
+                log: log_watch,
                 latest,
                 store: Mutex::new(Some(kept_open)),
                 applied,
@@ -241,6 +256,11 @@ impl Replica {
     /// The id it was opened with.
     pub fn id(&self) -> NodeId {
         self.inner.id
+    }
+
+    /// The newest commands that it proposes and applies.
+    pub fn feature_level(&self) -> u32 {
+        self.inner.feature_level
     }
 
     /// Whether it belongs to a cluster: founded one, or has heard from a leader or a candidate.
@@ -405,7 +425,7 @@ impl Replica {
         self.inner.latest.clear();
         let store = self.inner.store.lock().take();
         if let Some(store) = store
-            && let Err(error) = self.inner.io.run(move || store.make_durable()).await
+            && let Err(error) = self.inner.io.run_unwinding(move || store.make_durable()).await
         {
             tracing::warn!(error = error.chain(), "the log will have to be applied again");
         }

@@ -1,7 +1,7 @@
 //! Seeds for the random numbers that openraft draws (election timeouts, the phase of its ticks).
 //!
 //! openraft draws from a generator that belongs to the running task and is inherited by tasks it spawns. Its tasks
-//! are therefore started in a scope with a seed from [`Entropy`](crate::environment::Entropy).
+//! are therefore started in a scope with a seed from [`Entropy`](tetryx_environment::Entropy).
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use openraft::impls::TokioRuntime;
 use openraft::rt::deterministic_rng::DeterministicRng;
 
-use crate::environment::Entropy;
+use tetryx_environment::Entropy;
 
 /// Gives every scope another seed.
 #[derive(Debug)]

@@ -9,17 +9,21 @@ mod file;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+#[cfg(feature = "mutants")]
+use tetryx_environment::mutant::Mutant;
+#[cfg(feature = "mutants")]
+use tetryx_state::Table;
 use tetryx_state::snapshot::dump;
 
 #[cfg(test)]
 pub(crate) use self::file::write as write_file;
 pub(crate) use self::file::{MARK_LEN, SnapshotFile, SnapshotId, SnapshotRow, complete};
 use crate::data::DataFiles;
-use crate::environment::Entropy;
 use crate::error::ReplicaError;
 use crate::state_store::Applied;
 use crate::types::SnapshotMeta;
 use crate::view::StateView;
+use tetryx_environment::Entropy;
 
 const NAME_PREFIX: &str = "snapshot-";
 
@@ -127,6 +131,11 @@ impl Snapshots {
         let mut id = SnapshotId::default();
         self.entropy.fill(&mut id);
         let rows = dump(view).map(|row| row.map(|(table, key, value)| SnapshotRow { table, key, value }));
+        #[cfg(feature = "mutants")]
+        let rows = rows.filter(|row| {
+            let is_memory = matches!(row, Ok(row) if row.table == Table::Proposals);
+            !(is_memory && Mutant::SnapshotForgetsDedup.is_active())
+        });
         let name = name(id);
         let file = file::write(Arc::clone(&self.files), name.clone(), id, &meta, rows).inspect_err(|_| {
             if let Err(error) = self.files.remove(&name) {

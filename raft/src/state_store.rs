@@ -76,6 +76,8 @@ pub(crate) struct StateStore {
     latest: Arc<LatestView>,
     audit: Arc<Audit>,
     progress: watch::Sender<u64>,
+    /// The newest commands that are understood.
+    feature_level: u32,
     _in_use: InUse,
 }
 
@@ -86,6 +88,7 @@ impl StateStore {
         latest: Arc<LatestView>,
         audit: Arc<Audit>,
         progress: watch::Sender<u64>,
+        feature_level: u32,
         in_use: InUse,
     ) -> Result<Self, ReplicaError> {
         let database = DataBase::open_state(files)?;
@@ -103,6 +106,7 @@ impl StateStore {
             latest,
             audit,
             progress,
+            feature_level,
             _in_use: in_use,
         };
         store.publish(applied)?;
@@ -182,7 +186,7 @@ impl StateStore {
         {
             let mut tables = WriteTables::new(&transaction);
             for entry in entries {
-                answers.push(apply_entry(&mut tables, entry, &mut applied)?);
+                answers.push(apply_entry(&mut tables, entry, &mut applied, self.feature_level)?);
             }
         }
         write_applied(&transaction, &applied)?;
@@ -259,6 +263,7 @@ fn apply_entry(
     tables: &mut WriteTables<'_>,
     entry: &Entry,
     applied: &mut Applied,
+    feature_level: u32,
 ) -> Result<Answer, ReplicaError> {
     let index = entry.log_id.index;
     applied.log_id = Some(entry.log_id);
@@ -270,7 +275,7 @@ fn apply_entry(
         }
         EntryPayload::Normal(proposal) => {
             let what = || format!("entry {index} of the log");
-            let command = Command::decode(&proposal.0).map_err(|error| match error {
+            let command = Command::decode_at(feature_level, &proposal.0).map_err(|error| match error {
                 CommandError::NeedsUpgrade(_) => ReplicaError::NeedsUpgrade { what: what() },
                 other => ReplicaError::damaged(what(), other),
             })?;

@@ -21,7 +21,7 @@ use tetryx_state::records::MemberRecord;
 
 pub use self::plan::{Change, MemberHealth, Patience, Roll, Standing, plan};
 use crate::error::ReplicaError;
-use crate::io::within;
+use crate::patience::within;
 use crate::replica::Replica;
 use crate::types::{RaftId, StoredMembership};
 

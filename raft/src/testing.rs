@@ -12,7 +12,7 @@ use tetryx_protocol::time::{Elapsed, UtcTime};
 use tetryx_state::Body;
 use tetryx_state::command::{InitCluster, Role, UpsertMember};
 
-use crate::environment::{Clock, Entropy};
+use tetryx_environment::{Clock, Entropy};
 
 /// Randomness that repeats: SplitMix64.
 #[derive(Debug)]

@@ -5,6 +5,8 @@ mod cluster;
 mod crash;
 mod durability;
 mod formats;
+mod levels;
+mod observe;
 mod plan;
 mod proposals;
 mod reads;

@@ -15,11 +15,11 @@ use tokio::sync::Mutex;
 
 use crate::SNAPSHOT_PIECE_MAX;
 use crate::error::ReplicaError;
-use crate::io::Io;
 use crate::records::{LogIdRecord, VoteRecord};
 use crate::snapshot::{self, MARK_LEN, SnapshotFile, SnapshotId, Snapshots, complete};
 use crate::types::{LogId, Raft, Vote};
 use crate::wire::SnapshotOutcome;
+use tetryx_environment::Io;
 
 const WRITING: &str = "writing a received snapshot";
 
@@ -79,7 +79,7 @@ impl Transfers {
         let name = snapshot::name(id);
         let backend = self
             .io
-            .run(move || {
+            .run_unwinding(move || {
                 let backend = files.open(&name)?;
                 backend.set_len(len)?;
                 Ok::<_, std::io::Error>(Arc::from(backend))
@@ -132,7 +132,7 @@ impl Transfers {
         }
         let backend = Arc::clone(&incoming.backend);
         self.io
-            .run(move || backend.write(at, &body))
+            .run_unwinding(move || backend.write(at, &body))
             .await
             .map_err(ReplicaError::storage(WRITING))?;
         incoming.has = end;
@@ -190,7 +190,7 @@ impl Transfers {
         let files = Arc::clone(self.snapshots.files());
         let name = snapshot::name(id);
         self.io
-            .run(move || {
+            .run_unwinding(move || {
                 complete(backend.as_ref(), len, mark)?;
                 let file = SnapshotFile::open(files, name)?;
                 file.verify()?;

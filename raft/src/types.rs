@@ -18,7 +18,7 @@ use crate::machine::Machine;
 openraft::declare_raft_types!(
     /// What this crate plugs into openraft.
     ///
-    /// Election timeouts are drawn from a seed that [`Entropy`](crate::environment::Entropy) gave, see
+    /// Election timeouts are drawn from a seed that [`Entropy`](tetryx_environment::Entropy) gave, see
     /// [`Replica::open`](crate::Replica::open).
     pub(crate) TypeConfig:
         D = Proposal,

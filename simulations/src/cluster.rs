@@ -3,6 +3,7 @@
 //! The founder is the only voter, unless a test starts the nodes' tasks: then the nodes that are cut off and killed
 //! here never cost the cluster its majority, and nothing waits for an election.
 
+use tetryx_environment::Clock;
 use tetryx_link::memory::Hub;
 use tetryx_link::{Links, Service};
 use tetryx_node::config::Config;
@@ -12,7 +13,6 @@ use tetryx_protocol::join::{JoinAnswer, JoinRequest, Welcome};
 use tetryx_protocol::message::Message;
 use tetryx_protocol::secret::Secret32;
 use tetryx_protocol::ticket;
-use tetryx_raft::environment::Clock;
 use tetryx_state::command::{CreateInvite, DrainMember, RemoveMember};
 use tetryx_store::disk::{MemoryDisk, Survivors};
 

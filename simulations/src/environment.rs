@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use tetryx_environment::{Clock, Entropy};
 use tetryx_protocol::time::{Elapsed, UtcTime};
-use tetryx_raft::environment::{Clock, Entropy};
 
 use crate::nar::noise;
 

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tetryx_environment::{Entropy, Io};
 use tetryx_link::Links;
 use tetryx_link::memory::Hub;
 use tetryx_node::config::Config;
 use tetryx_node::http::router::router;
 use tetryx_node::peers::{Advertisement, Dispatch, NoLinks, NodeRoster, RaftTransport};
 use tetryx_node::secrets::{ClusterSecret, NodeKey};
-use tetryx_node::{Node, Parts, first_start, open};
+use tetryx_node::{Node, Parts, first_start, host};
 use tetryx_protocol::grant::Grants;
 use tetryx_protocol::id::NodeId;
-use tetryx_raft::environment::Entropy;
-use tetryx_raft::{AuditEvery, Compaction, Io, Profile, Replica, ReplicaConfig};
+use tetryx_raft::{AuditEvery, Compaction, Profile, Replica, ReplicaConfig};
 use tetryx_state::query;
 use tetryx_store::ChunkStore;
 use tetryx_store::disk::MemoryDisk;
@@ -108,11 +108,12 @@ impl Machine {
         let cluster_secret = ClusterSecret::from_bytes(&[2; 32]);
         let entropy: Arc<dyn Entropy> = Arc::clone(&self.entropy) as _;
         let folder = Folder::new(&self.disk, "chunks/");
-        let store = ChunkStore::open(folder, open::store_config(&self.config)).expect("the store opens");
+        let store = ChunkStore::open(folder, host::store_config(&self.config)).expect("the store opens");
         let replica = Replica::open(ReplicaConfig {
             node_id: node_key.node_id(),
             files: Folder::new(&self.disk, "raft/"),
-            io: Io::Inline,
+            io: Io::inline(),
+            feature_level: first_start::FEATURE_LEVEL,
             profile: Profile::Lan,
             compaction: Compaction::default(),
             audit: AuditEvery::default(),
@@ -127,14 +128,21 @@ impl Machine {
         if is_joining {
             self.wait_for_cluster(&replica).await;
         } else {
-            first_start::found_cluster(&replica, &cluster_secret, entropy.as_ref())
-                .await
-                .expect("the cluster exists");
+            first_start::found_cluster(
+                &replica,
+                &cluster_secret,
+                first_start::FEATURE_LEVEL,
+                entropy.as_ref(),
+            )
+            .await
+            .expect("the cluster exists");
         }
         let node = Node::assemble(Parts {
             config: self.config.clone(),
             clock: Arc::clone(&self.clock) as _,
             entropy,
+            io: Io::inline(),
+            feature_level: first_start::FEATURE_LEVEL,
             replica,
             store: Arc::new(store),
             outbox: Folder::new(&self.disk, "outbox/"),

@@ -14,9 +14,9 @@ use iroh_blobs::api::blobs::{ExportMode, ExportOptions};
 use iroh_blobs::get::StreamPair;
 use iroh_blobs::store::fs::FsStore;
 use iroh_blobs::store::fs::options::Options;
+use tetryx_environment::Io;
 use tetryx_link::{Links, Service};
 use tetryx_protocol::id::NodeId;
-use tokio::task::spawn_blocking;
 
 use crate::stream::{Reader, Writer};
 use crate::{BlobError, BlobHash, Blobs, store_error};
@@ -208,7 +208,7 @@ pub(crate) fn sync_and_hash(path: &Path) -> Result<BlobHash, BlobError> {
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, BlobError> + Send + 'static,
 ) -> Result<T, BlobError> {
-    match spawn_blocking(work).await {
+    match Io::pool().run(work).await {
         Ok(done) => done,
         Err(error) => Err(BlobError::Interrupted(error.to_string())),
     }

@@ -97,7 +97,7 @@ pub(super) async fn counts(node: &Node) -> Result<Counts, HttpError> {
     if let Some(counts) = node.counts().lock().filter(|(at, _)| *at == index) {
         return Ok(counts.1);
     }
-    let counts = tokio::task::spawn_blocking(move || count(&view)).await??;
+    let counts = node.io().run(move || count(&view)).await??;
     *node.counts().lock() = Some((index, counts));
     Ok(counts)
 }
@@ -128,7 +128,7 @@ fn count(view: &StateView) -> Result<Counts, HttpError> {
 
 pub(super) async fn store_status(node: &Node) -> Result<StoreStatus, HttpError> {
     let store = node.store().clone();
-    let stats = tokio::task::spawn_blocking(move || store.stats()).await??;
+    let stats = node.io().run(move || store.stats()).await??;
     Ok(StoreStatus {
         chunks: stats.chunks,
         damaged: stats.damaged,

@@ -10,6 +10,7 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use tetryx_environment::WorkPanicked;
 use tetryx_protocol::api::{ApiError, ErrorName};
 use tetryx_raft::{ProposeError, ReplicaError};
 use tetryx_state::{Refusal, StateError};
@@ -216,8 +217,8 @@ impl<E: Error + Send + Sync + 'static> From<StateError<E>> for HttpError {
     }
 }
 
-impl From<tokio::task::JoinError> for HttpError {
-    fn from(error: tokio::task::JoinError) -> Self {
+impl From<WorkPanicked> for HttpError {
+    fn from(error: WorkPanicked) -> Self {
         Self::internal(&error)
     }
 }

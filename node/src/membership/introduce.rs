@@ -7,7 +7,7 @@ use tetryx_state::command::{UpdateMember, UpsertMember};
 use tetryx_state::query;
 use tetryx_state::records::{MemberRecord, Role};
 
-use crate::first_start::{BY_NODE, FEATURE_LEVEL};
+use crate::first_start::BY_NODE;
 use crate::node::Node;
 use crate::{NodeError, peers};
 
@@ -32,7 +32,7 @@ pub async fn introduce(node: &Node) -> Result<(), NodeError> {
         http_url: told.http_url.clone(),
         role: None,
         weight: config.replication.weight,
-        feature_level: FEATURE_LEVEL,
+        feature_level: node.feature_level(),
     };
     match known {
         Some(known) if says(&known, &update) => return Ok(()),

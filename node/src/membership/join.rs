@@ -3,12 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
+use tetryx_environment::Clock;
 use tetryx_link::{LinkError, Links, Service};
 use tetryx_protocol::id::NodeId;
 use tetryx_protocol::join::{CLOCK_TOLERANCE, JoinAnswer, JoinRefusal, JoinRequest, Welcome};
 use tetryx_protocol::message::Message;
 use tetryx_protocol::ticket::JoinTicket;
-use tetryx_raft::environment::Clock;
 
 use crate::NodeError;
 

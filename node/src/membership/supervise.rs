@@ -11,7 +11,7 @@ use tetryx_state::command::SetFeatureLevel;
 use tetryx_state::query;
 
 use crate::NodeError;
-use crate::first_start::{BY_NODE, FEATURE_LEVEL};
+use crate::first_start::BY_NODE;
 use crate::node::Node;
 
 /// How often the leader looks whether every member was upgraded.
@@ -45,7 +45,7 @@ async fn raise_level(node: &Node) -> Result<(), NodeError> {
     };
     let members = query::active_members(&view)?;
     let understood = members.iter().map(|(_, member)| member.feature_level).min();
-    let level = understood.unwrap_or(0).min(FEATURE_LEVEL);
+    let level = understood.unwrap_or(0).min(node.feature_level());
     if level <= cluster.feature_level {
         return Ok(());
     }

@@ -10,7 +10,6 @@ use tetryx_protocol::store_path::StorePath;
 use tetryx_raft::ProposeError;
 use tetryx_state::command::PublishPaths;
 use tetryx_state::{Body, Outcome};
-use tokio::task::spawn_blocking;
 
 use super::contact;
 use super::entry::Entry;
@@ -151,14 +150,16 @@ impl<'a> Delivery<'a> {
         };
         let view = node.replica().view()?;
         let (in_background, now) = (node.clone(), node.clock().utc());
-        let entry = spawn_blocking(move || {
-            // What may be applied already is not refused: its fate is not decided here.
-            if entry.proposal.is_none() {
-                in_background.outbox().check(&view, &entry, now)?;
-            }
-            Ok::<_, NodeError>(entry)
-        })
-        .await??;
+        let entry = node
+            .io()
+            .run(move || {
+                // What may be applied already is not refused: its fate is not decided here.
+                if entry.proposal.is_none() {
+                    in_background.outbox().check(&view, &entry, now)?;
+                }
+                Ok::<_, NodeError>(entry)
+            })
+            .await??;
         if let Err(error) = node.outbox().take(entry).await {
             node.outbox().forget_preview();
             return Err(error);

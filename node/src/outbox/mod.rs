@@ -37,11 +37,10 @@ mod waiting;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tetryx_environment::{Entropy, Io};
 use tetryx_protocol::hash::ManifestHash;
-use tetryx_raft::environment::Entropy;
 use tetryx_store::disk::Disk;
 use tokio::sync::Notify;
-use tokio::task::spawn_blocking;
 
 pub(crate) use self::deliver::{Delivered, Delivery};
 pub use self::drain::Drained;
@@ -66,6 +65,7 @@ const REWRITE_BYTES: u64 = 4 << 20;
 #[derive(Debug)]
 pub struct Outbox {
     inner: Arc<Inner>,
+    io: Io,
 }
 
 #[derive(Debug)]
@@ -129,7 +129,7 @@ impl Outbox {
     ///
     /// # Errors
     /// When the journal cannot be read, or was damaged.
-    pub(crate) fn open(disk: Arc<dyn Disk>, entropy: &dyn Entropy) -> Result<Self, OutboxError> {
+    pub(crate) fn open(disk: Arc<dyn Disk>, io: Io, entropy: &dyn Entropy) -> Result<Self, OutboxError> {
         let (journal, records) = Journal::open(disk)?;
         let mut state = State::default();
         records.into_iter().for_each(|record| state.apply(record));
@@ -141,6 +141,7 @@ impl Outbox {
             );
         }
         Ok(Self {
+            io,
             inner: Arc::new(Inner {
                 journal: Mutex::new(journal),
                 state: Mutex::new(state),
@@ -182,7 +183,7 @@ impl Outbox {
         records: impl FnOnce(&State) -> (V, Vec<Record>) + Send + 'static,
     ) -> Result<V, NodeError> {
         let inner = Arc::clone(&self.inner);
-        let written = spawn_blocking(move || {
+        let written = self.io.run(move || {
             let mut journal = inner.journal.lock();
             let (value, records) = records(&inner.state.lock());
             journal.append(&records)?;

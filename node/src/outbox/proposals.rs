@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use parking_lot::Mutex;
+use tetryx_environment::Entropy;
 use tetryx_protocol::id::{ClientId, ProposalId};
-use tetryx_raft::environment::Entropy;
 
 use super::Outbox;
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tetryx_environment::Io;
 use tetryx_protocol::api::OutboxState;
 use tetryx_protocol::hash::{FileHash, ManifestHash, NarHash};
 use tetryx_protocol::id::{ClientId, NodeId, ProposalId, TokenId};
@@ -344,7 +345,7 @@ fn the_report_survives_a_restart_and_is_bounded() {
         .unwrap();
     drop(journal);
     disk.restart(Survivors::Synced);
-    let outbox = Outbox::open(Arc::clone(&disk) as _, &TestEntropy::new(1)).unwrap();
+    let outbox = Outbox::open(Arc::clone(&disk) as _, Io::inline(), &TestEntropy::new(1)).unwrap();
     let counts = outbox.counts();
     assert_eq!((counts.waiting, counts.refused), (2, 2_000));
     let report = outbox.report(|_| true);

@@ -7,10 +7,9 @@ use tetryx_protocol::message::Message;
 use tetryx_protocol::presence::{Presence, PresenceState};
 use tetryx_raft::ReplicaError;
 use tetryx_state::query;
-use tokio::task::spawn_blocking;
 
 use super::load::load_permille;
-use crate::{Node, NodeError, first_start};
+use crate::{Node, NodeError};
 
 /// Between two looks at whether something has changed.
 const LOOK: Duration = Duration::from_secs(1);
@@ -76,7 +75,7 @@ fn is_news(last: Option<&Presence>, now: &Presence) -> bool {
 
 async fn presence(node: &Node, seq: u64) -> Result<Presence, NodeError> {
     let store = node.store().clone();
-    let stats = spawn_blocking(move || store.stats()).await??;
+    let stats = node.io().run(move || store.stats()).await??;
     Ok(Presence {
         node: node.node_id(),
         seq,
@@ -87,7 +86,7 @@ async fn presence(node: &Node, seq: u64) -> Result<Presence, NodeError> {
         held: node.replication().held(),
         state: state(node)?,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        feature_level: first_start::FEATURE_LEVEL,
+        feature_level: node.feature_level(),
     })
 }
 
@@ -109,7 +108,7 @@ fn state(node: &Node) -> Result<PresenceState, NodeError> {
 }
 
 /// Gossip's timers follow the longest round trip that the links measure.
-fn retime(node: &Node, gossip: &Gossip) {
+fn retime(node: &Node, gossip: &dyn Gossip) {
     let others = node.roster().others().into_iter();
     let paths = others.filter_map(|other| node.links().path(other));
     if let Some(longest) = paths.map(|path| path.rtt).max() {

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use tetryx_environment::WorkPanicked;
 use tetryx_protocol::hash::{ManifestHash, NarHash};
 use tetryx_protocol::id::NodeId;
 use tetryx_store::{HeldNar, PinId, StoreError};
 use tetryx_transfer::{FetchError, FetchRequest, Priority};
-use tokio::task::{JoinError, spawn_blocking};
 
 use crate::Node;
 
@@ -34,7 +34,7 @@ pub(crate) enum BringError {
     #[error("{missing} chunks of the NAR {nar} are still missing after it was fetched")]
     Incomplete { nar: NarHash, missing: usize },
     #[error("the task that looked for the NAR {nar} ended without a result")]
-    Task { nar: NarHash, source: JoinError },
+    Task { nar: NarHash, source: WorkPanicked },
 }
 
 /// Makes the NAR whole here, with its chunks pinned under `pin`, which the caller releases. Returns the length of the
@@ -78,7 +78,7 @@ async fn look(node: &Node, wanted: Wanted, pin: PinId) -> Result<Option<HeldNar>
         nar_size,
     } = wanted;
     let store = Arc::clone(node.store());
-    let looked = spawn_blocking(move || {
+    let looked = node.io().run(move || {
         store.pin_manifests(&pin, &[manifest]);
         let held = store.hold_nar(&manifest)?;
         if let Some(held) = &held {

@@ -37,7 +37,6 @@ use tetryx_state::query;
 use tetryx_state::records::NarRecord;
 use tetryx_store::PinId;
 use tokio::sync::{Notify, watch};
-use tokio::task::spawn_blocking;
 
 pub(crate) use self::holds::Lease;
 use self::holds::{Holds, TooManyHolds};
@@ -271,7 +270,9 @@ pub(crate) async fn release_ended(node: &Node) -> Result<(), NodeError> {
         return Ok(());
     }
     let store = node.store().clone();
-    spawn_blocking(move || ended.iter().for_each(|pin| store.unpin(pin))).await?;
+    node.io()
+        .run(move || ended.iter().for_each(|pin| store.unpin(pin)))
+        .await?;
     Ok(())
 }
 
@@ -319,7 +320,7 @@ async fn make_room(node: &Node) -> Result<(), NodeError> {
     let low = 4 * node.config().store.segment_size.bytes();
     for keep in [Duration::from_secs(3600), Duration::ZERO] {
         let store = node.store().clone();
-        let free = spawn_blocking(move || store.stats()).await??.free_bytes;
+        let free = node.io().run(move || store.stats()).await??.free_bytes;
         if free >= low || node.replication().figures().surplus.nars == 0 {
             return Ok(());
         }

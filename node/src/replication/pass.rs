@@ -19,7 +19,6 @@ use tetryx_state::query;
 use tetryx_state::records::NarRecord;
 use tetryx_store::StoreError;
 use tetryx_transfer::Priority;
-use tokio::task::spawn_blocking;
 
 use super::ask::{have, have_all};
 use super::bring::{Wanted, bring};
@@ -84,7 +83,7 @@ pub(super) async fn run(node: &Node) -> Result<PassReport, NodeError> {
     join_all(members.others().map(|other| have(node, other, &[]))).await;
     let damaged = {
         let store = node.store().clone();
-        spawn_blocking(move || store.stats()).await??.damaged
+        node.io().run(move || store.stats()).await??.damaged
     };
     replication.known.lock().see_damage(damaged);
     let away = replication.away(node);
@@ -100,7 +99,9 @@ pub(super) async fn run(node: &Node) -> Result<PassReport, NodeError> {
         let page = {
             let (node, view) = (node.clone(), view.clone());
             let (membership, rules) = (membership.clone(), rules.clone());
-            spawn_blocking(move || look(&node, &view, &membership, &rules, after.as_ref())).await??
+            let io = node.io().clone();
+            io.run(move || look(&node, &view, &membership, &rules, after.as_ref()))
+                .await??
         };
         report.look_took += node.clock().elapsed().saturating_sub(looking);
         let Some(last) = page.last() else { break };

@@ -13,7 +13,6 @@ use tetryx_protocol::id::{HoldId, NodeId};
 use tetryx_protocol::peer::{HoldNar, Holding, PeerRequest, PeerResponse};
 use tetryx_state::query;
 use tetryx_transfer::Priority;
-use tokio::task::spawn_blocking;
 
 use super::bring::{Wanted, bring};
 use super::policy::CopyRules;
@@ -56,13 +55,14 @@ pub(crate) async fn answer(node: &Node, from: NodeId, request: PeerRequest) -> R
         PeerRequest::Have { manifests } => {
             check_count(manifests.len())?;
             let node = node.clone();
-            let answers = spawn_blocking(move || holdings(&node, &manifests)).await;
+            let io = node.io().clone();
+            let answers = io.run(move || holdings(&node, &manifests)).await;
             let (index, answers) = answers.map_err(NodeError::from).flatten().map_err(told)?;
             Ok(PeerResponse::Have { index, answers })
         }
         PeerRequest::Layout { manifest } => {
             let store = Arc::clone(node.store());
-            let held = spawn_blocking(move || store.hold_nar(&manifest)).await;
+            let held = node.io().run(move || store.hold_nar(&manifest)).await;
             let held = held
                 .map_err(NodeError::from)
                 .and_then(|held| held.map_err(NodeError::from))
@@ -128,7 +128,9 @@ async fn held(
     }
     // The chunks, and the pin that keeps them.
     let store = Arc::clone(node.store());
-    let flushed = spawn_blocking(move || store.flush())
+    let flushed = node
+        .io()
+        .run(move || store.flush())
         .await
         .map_err(NodeError::from);
     if let Err(error) = flushed.and_then(|flushed| flushed.map_err(NodeError::from)) {

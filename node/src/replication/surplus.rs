@@ -13,7 +13,6 @@ use tetryx_protocol::hash::{ManifestHash, NarHash};
 use tetryx_protocol::id::NodeId;
 use tetryx_raft::StateView;
 use tetryx_state::query;
-use tokio::task::spawn_blocking;
 
 use super::ask::have_all;
 use super::pass::is_complete;
@@ -73,7 +72,9 @@ pub(crate) async fn find(node: &Node, keep: Duration) -> Result<Surplus, NodeErr
         let (page, last) = {
             let (node, view) = (node.clone(), view.clone());
             let (membership, rules) = (membership.clone(), rules.clone());
-            spawn_blocking(move || look(&node, &view, &membership, &rules, keep, after.as_ref())).await??
+            let io = node.io().clone();
+            io.run(move || look(&node, &view, &membership, &rules, keep, after.as_ref()))
+                .await??
         };
         let Some(last) = last else { break };
         after = Some(last);

@@ -23,7 +23,7 @@ use prometheus_client::metrics::counter::Counter;
 use tetryx_protocol::hash::{ChunkHash, NarHash};
 use tetryx_state::records::NarRecord;
 use tetryx_store::{Hold, StoreError};
-use tokio::task::{JoinError, JoinHandle, spawn_blocking};
+use tokio::task::JoinHandle;
 
 use super::layout::Layout;
 use super::pull::{PullError, Reader};
@@ -54,7 +54,10 @@ pub(super) enum ReadError {
     Pull(PullError),
     /// The reading task was cancelled or panicked.
     #[error("reading the NAR {nar} was cut short")]
-    Task { nar: NarHash, source: JoinError },
+    Task {
+        nar: NarHash,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
 }
 
 type Batch = Result<VecDeque<Bytes>, ReadError>;
@@ -128,7 +131,12 @@ impl NarBody {
         let batch = ready!(Pin::new(reading).poll(context));
         self.reading = None;
         let nar = self.source.nar;
-        self.ready = batch.unwrap_or_else(|source| Err(ReadError::Task { nar, source }))?;
+        self.ready = batch.unwrap_or_else(|source| {
+            Err(ReadError::Task {
+                nar,
+                source: source.into(),
+            })
+        })?;
         self.read_ahead();
         Poll::Ready(Ok(()))
     }
@@ -168,8 +176,14 @@ impl Source {
 
     async fn read_stored(self, frames: Range<usize>) -> Batch {
         let nar = self.nar;
-        let read = spawn_blocking(move || self.read_blocking(frames)).await;
-        read.unwrap_or_else(|source| Err(ReadError::Task { nar, source }))
+        let io = self.node.io().clone();
+        let read = io.run(move || self.read_blocking(frames)).await;
+        read.unwrap_or_else(|source| {
+            Err(ReadError::Task {
+                nar,
+                source: source.into(),
+            })
+        })
     }
 
     fn read_blocking(&self, frames: Range<usize>) -> Batch {

@@ -20,7 +20,6 @@ use tetryx_protocol::store_path::StorePathHash;
 use tetryx_state::query;
 use tetryx_state::records::NarRecord;
 use tetryx_store::{ChunkStore, StoreError};
-use tokio::task::spawn_blocking;
 
 use super::nar_list::{self, ListError, NarSource};
 use super::pull::{self, Reader};
@@ -112,7 +111,7 @@ async fn listing(node: &Node, nar: &NarHash, record: &NarRecord) -> Result<Bytes
         }
     };
     let store = Arc::clone(node.store());
-    let listed = spawn_blocking(move || {
+    let listed = node.io().run(move || {
         let mut source = StoredNar::open(&store, &manifest)?;
         nar_list::list(&mut source)
     });

@@ -19,7 +19,6 @@ use tetryx_protocol::manifest::Manifest;
 use tetryx_state::records::NarRecord;
 use tetryx_transfer::{FetchError, FetchHandle, FetchRequest, Priority};
 use tokio::sync::OnceCell;
-use tokio::task::spawn_blocking;
 
 use super::layout::Layout;
 use crate::http::error::HttpError;
@@ -141,7 +140,7 @@ impl Reader {
     ) -> Option<Layout> {
         let store = Arc::clone(node.store());
         let name = self.pull.manifest;
-        let here = spawn_blocking(move || store.hold_nar(&name)).await.ok()?.ok()??;
+        let here = node.io().run(move || store.hold_nar(&name)).await.ok()?.ok()??;
         if here.is_complete() {
             return Some(Layout::of(manifest, &here.frame_lens, record));
         }
@@ -194,7 +193,9 @@ pub(super) async fn local(
         source: Box::new(source),
     };
     let (store, wanted) = (Arc::clone(node.store()), record.clone());
-    let read = spawn_blocking(move || Layout::read(&store, &wanted))
+    let read = node
+        .io()
+        .run(move || Layout::read(&store, &wanted))
         .await
         .map_err(|error| failed(error.into()))?;
     let read = read.map_err(|error| failed(error.into()))?;

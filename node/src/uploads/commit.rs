@@ -20,7 +20,6 @@ use tetryx_raft::ProposeError;
 use tetryx_state::command::{NewNar, NewPath, PublishPaths};
 use tetryx_state::limits::Limit;
 use tetryx_state::{Outcome, query};
-use tokio::task::spawn_blocking;
 
 use super::session::Lease;
 use crate::http::auth::Caller;
@@ -57,7 +56,7 @@ pub(super) async fn commit(
     }
 
     let store = node.store().clone();
-    spawn_blocking(move || store.flush()).await??;
+    node.io().run(move || store.flush()).await??;
     let nars: BTreeMap<NarHash, HoldNar> = paths
         .iter()
         .map(|path| {

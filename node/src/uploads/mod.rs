@@ -34,7 +34,6 @@ use tetryx_protocol::peer::HoldNar;
 use tetryx_protocol::upload::{self, MISSING_MAX};
 use tetryx_store::PinId;
 use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
 
 use self::ingest::{Claim, Ingested};
 use self::session::{Lease, Sessions};
@@ -132,7 +131,9 @@ async fn missing(
         Err(error) => return Err(unreadable_body(error.as_ref(), &error.to_string())),
     };
     let hashes = upload::decode_hashes(&body).map_err(|error| HttpError::bad_request(error.to_string()))?;
-    let missing = spawn_blocking(move || node.store().missing(&lease.pin(), &hashes)).await??;
+    let store = Arc::clone(node.store());
+    let looked = node.io().run(move || store.missing(&lease.pin(), &hashes));
+    let missing = looked.await??;
     let headers = [(header::CONTENT_TYPE, "application/octet-stream")];
     Ok((headers, upload::encode_hashes(&missing)).into_response())
 }
@@ -235,6 +236,8 @@ pub(crate) async fn release_ended(node: &Node) -> Result<u64, NodeError> {
     }
     let store = node.store().clone();
     let count = ended.len() as u64;
-    spawn_blocking(move || ended.iter().for_each(|pin| store.unpin(pin))).await?;
+    node.io()
+        .run(move || ended.iter().for_each(|pin| store.unpin(pin)))
+        .await?;
     Ok(count)
 }

@@ -14,8 +14,9 @@ use std::sync::Arc;
 use axum::body::{Body, BodyDataStream};
 use bytes::Bytes;
 use futures::StreamExt;
+use futures::future::BoxFuture;
+use tetryx_environment::WorkPanicked;
 use tetryx_protocol::api::ErrorName;
-use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::ingest::{Claim, Ingest, IngestError, Ingested};
 use super::session::Lease;
@@ -53,7 +54,7 @@ pub(super) async fn receive(
         node.store().touch(&lease.pin(), node.clock().utc());
         let batch = batch.map_err(|error| unreadable_body(&error, &error.to_string()))?;
         if batch.is_empty() {
-            return Ok(spawn_blocking(move || ingest.finish()).await??);
+            return Ok(node.io().run(move || ingest.finish()).await??);
         }
         working = decode(node, ingest, batch).await;
     }
@@ -64,13 +65,13 @@ async fn decode(
     node: &Node,
     mut ingest: Ingest,
     batch: Vec<Bytes>,
-) -> JoinHandle<Result<Ingest, IngestError>> {
+) -> BoxFuture<'static, Result<Result<Ingest, IngestError>, WorkPanicked>> {
     let turns = Arc::clone(&node.uploads().decoding);
     let turn = turns
         .acquire_owned()
         .await
         .expect("the semaphore is never closed");
-    spawn_blocking(move || {
+    node.io().run(move || {
         let _turn = turn;
         ingest.feed(batch).map(|()| ingest)
     })

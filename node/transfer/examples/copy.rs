@@ -19,6 +19,7 @@ use ed25519_dalek::SigningKey;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use parking_lot::Mutex;
+use tetryx_environment::Io;
 use tetryx_link::{Admission, Channel, Endpoint, Handler, LinkConfig, Links, Roster, Service};
 use tetryx_protocol::chunking::Cutter;
 use tetryx_protocol::frame::Compressor;
@@ -138,7 +139,9 @@ async fn main() -> Result<(), Failure> {
         let corpus = {
             let from = from.clone();
             let directory = directory.clone();
-            tokio::task::spawn_blocking(move || fill(&from, &directory, mib << 20, random)).await??
+            Io::pool()
+                .run(move || fill(&from, &directory, mib << 20, random))
+                .await??
         };
         println!(
             "{name}: {} NARs of {:.0} MiB, {:.0} MiB as frames",
@@ -192,7 +195,7 @@ async fn copy(from: &Path, to: &Path, corpus: &Corpus) -> Result<(Duration, u64,
         Arc::new(RealDisk::new(from.to_owned())?),
         StoreConfig::default(),
     )?);
-    server.serve(Arc::new(Serve(ChunkServer::new(store))));
+    server.serve(Arc::new(Serve(ChunkServer::new(store, Io::pool()))));
     std::fs::create_dir_all(to)?;
     let store = Arc::new(ChunkStore::open(
         Arc::new(RealDisk::new(to.to_owned())?),
@@ -206,7 +209,7 @@ async fn copy(from: &Path, to: &Path, corpus: &Corpus) -> Result<(Duration, u64,
     let begun = cpu_seconds()?;
     let start = Instant::now();
     let now = Arc::new(move || Elapsed::ZERO.plus(start.elapsed()));
-    let fetcher = Fetcher::new(links, Arc::clone(&store), Budgets::unlimited(), now);
+    let fetcher = Fetcher::new(links, Arc::clone(&store), Io::pool(), Budgets::unlimited(), now);
     let reports: Vec<_> = futures::stream::iter(corpus.manifests.iter().enumerate())
         .map(|(at, manifest)| {
             let handle = fetcher.fetch(FetchRequest {

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+use tetryx_environment::WorkPanicked;
 use tetryx_protocol::id::NodeId;
 use tetryx_protocol::time::Elapsed;
 use tetryx_store::StoreError;
 use tokio::sync::{OwnedSemaphorePermit, TryAcquireError, mpsc, oneshot, watch};
-use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
+use tokio::task::JoinSet;
 
 use crate::error::FetchError;
 use crate::fetcher::{FetchReport, Priority, Shared};
@@ -17,6 +19,9 @@ use crate::flight::{Content, Flight};
 use crate::order::{Errand, Event};
 use crate::plan::{OrderId, PlanState, Planner, ReaderId};
 use crate::verify::Verified;
+
+/// A flush that runs.
+type Flushing = BoxFuture<'static, Result<Result<(), StoreError>, WorkPanicked>>;
 
 /// Bytes stored after which they are made durable, so that a crash loses little.
 const FLUSH_BYTES: u64 = 16 << 20;
@@ -55,7 +60,7 @@ struct Download<'a> {
     report: FetchReport,
     wire_bytes: Arc<AtomicU64>,
     unflushed: u64,
-    flushing: Option<JoinHandle<Result<(), StoreError>>>,
+    flushing: Option<Flushing>,
     interactive: watch::Receiver<usize>,
     urgent: Option<Urgent>,
     priority: Priority,
@@ -168,10 +173,7 @@ impl<'a> Download<'a> {
         }
     }
 
-    fn flushed(
-        &self,
-        flushed: Result<Result<(), StoreError>, tokio::task::JoinError>,
-    ) -> Result<(), FetchError> {
+    fn flushed(&self, flushed: Result<Result<(), StoreError>, WorkPanicked>) -> Result<(), FetchError> {
         match flushed {
             Ok(Ok(())) => Ok(()),
             Ok(Err(source)) => Err(self.flight.store_error(source)),
@@ -319,7 +321,7 @@ impl<'a> Download<'a> {
         if self.unflushed >= FLUSH_BYTES && self.flushing.is_none() {
             self.unflushed = 0;
             let store = Arc::clone(&self.shared.store);
-            self.flushing = Some(spawn_blocking(move || store.flush()));
+            self.flushing = Some(self.shared.io.run(move || store.flush()));
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tetryx_environment::Io;
 use tetryx_link::Links;
 use tetryx_protocol::hash::ManifestHash;
 use tetryx_protocol::id::NodeId;
@@ -84,6 +85,7 @@ type Underway = (Weak<Lease>, Arc<Flight>);
 pub(crate) struct Shared {
     pub(crate) links: Arc<dyn Links>,
     pub(crate) store: Arc<ChunkStore>,
+    pub(crate) io: Io,
     pub(crate) budgets: Budgets,
     pub(crate) now: Now,
     pub(crate) config: PlanConfig,
@@ -104,8 +106,8 @@ pub(crate) struct Shared {
 impl Fetcher {
     /// A fetcher into `store`. `now` is the process's elapsed clock.
     #[must_use]
-    pub fn new(links: Arc<dyn Links>, store: Arc<ChunkStore>, budgets: Budgets, now: Now) -> Self {
-        Self::with_config(links, store, budgets, now, PlanConfig::default())
+    pub fn new(links: Arc<dyn Links>, store: Arc<ChunkStore>, io: Io, budgets: Budgets, now: Now) -> Self {
+        Self::with_config(links, store, io, budgets, now, PlanConfig::default())
     }
 
     /// As [`Fetcher::new`], with another plan than the default.
@@ -113,14 +115,16 @@ impl Fetcher {
     pub fn with_config(
         links: Arc<dyn Links>,
         store: Arc<ChunkStore>,
+        io: Io,
         budgets: Budgets,
         now: Now,
         config: PlanConfig,
     ) -> Self {
         let inner = Shared {
             links,
-            verifier: Verifier::new(Arc::clone(&store)),
+            verifier: Verifier::new(Arc::clone(&store), io.clone()),
             store,
+            io,
             budgets,
             now,
             config,

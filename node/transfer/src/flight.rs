@@ -11,7 +11,6 @@ use tetryx_protocol::id::NodeId;
 use tetryx_protocol::manifest::Manifest;
 use tetryx_store::{ChunkStore, PinId, StoreError};
 use tokio::sync::{Notify, watch};
-use tokio::task::spawn_blocking;
 
 use crate::download;
 use crate::error::FetchError;
@@ -255,7 +254,7 @@ async fn fetch(shared: &Arc<Shared>, flight: &Arc<Flight>) -> Result<FetchReport
     };
     // What had arrived before a failure is worth keeping, too.
     let store = Arc::clone(&shared.store);
-    blocking(flight, move || store.flush()).await?;
+    blocking(shared, flight, move || store.flush()).await?;
     fetched
 }
 
@@ -266,7 +265,7 @@ async fn prepare(
     manifest: Manifest,
 ) -> Result<Arc<Content>, FetchError> {
     let (store, inner) = (Arc::clone(&shared.store), Arc::clone(flight));
-    blocking(flight, move || {
+    blocking(shared, flight, move || {
         let chunks: Vec<ChunkHash> = manifest.chunks.iter().map(|chunk| chunk.hash).collect();
         let first = inner.wishes.lock().pins.first().copied();
         let first = first.expect("a flight begins with the pin of its request");
@@ -289,12 +288,13 @@ fn pin(store: &ChunkStore, pin: &PinId, manifest: &Manifest) {
     store.pin(pin, &chunks);
 }
 
-/// Runs something of the store on a blocking thread.
+/// Runs something of the store where blocking work runs.
 pub(crate) async fn blocking<T: Send + 'static>(
+    shared: &Shared,
     flight: &Flight,
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, FetchError> {
-    match spawn_blocking(work).await {
+    match shared.io.run(work).await {
         Ok(done) => done.map_err(|source| flight.store_error(source)),
         Err(_) => Err(FetchError::BrokenOff {
             manifest: flight.name,

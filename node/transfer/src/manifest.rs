@@ -36,7 +36,7 @@ enum Failure {
 
 pub(crate) async fn obtain(shared: &Arc<Shared>, flight: &Arc<Flight>) -> Result<Manifest, FetchError> {
     let (store, name) = (Arc::clone(&shared.store), flight.name);
-    let here = blocking(flight, move || match store.manifest(&name) {
+    let here = blocking(shared, flight, move || match store.manifest(&name) {
         Ok(manifest) => Ok(Some(manifest)),
         Err(StoreError::ManifestAbsent { .. } | StoreError::CorruptManifest { .. }) => Ok(None),
         Err(error) => Err(error),
@@ -46,7 +46,7 @@ pub(crate) async fn obtain(shared: &Arc<Shared>, flight: &Arc<Flight>) -> Result
     }
     let manifest = ask_around(shared, flight).await?;
     let store = Arc::clone(&shared.store);
-    blocking(flight, move || {
+    blocking(shared, flight, move || {
         store.put_manifest(&manifest)?;
         Ok(manifest)
     })

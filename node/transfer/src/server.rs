@@ -15,14 +15,15 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
+use tetryx_environment::{Io, WorkPanicked};
 use tetryx_link::{Channel, LinkError, RecvHalf, SendHalf};
 use tetryx_protocol::chunk_wire::{ChunkWireError, Request, RequestDecoder, damaged, found_head, missing};
 use tetryx_protocol::hash::{ChunkHash, ManifestHash};
 use tetryx_protocol::id::NodeId;
 use tetryx_store::{ChunkStore, Location, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
 /// Bytes of frames read from the disk together.
@@ -55,6 +56,7 @@ enum ServeError {
 #[derive(Clone, Debug)]
 pub struct ChunkServer {
     store: Arc<ChunkStore>,
+    io: Io,
     peers: Arc<Mutex<BTreeMap<NodeId, Arc<Semaphore>>>>,
     served: Arc<AtomicU32>,
     sent: Arc<AtomicU64>,
@@ -62,6 +64,9 @@ pub struct ChunkServer {
 
 /// An answer: its head, and the bytes that follow it.
 type Piece = (Bytes, Bytes);
+
+/// A read that runs.
+type Reading = BoxFuture<'static, Result<Result<Read, StoreError>, WorkPanicked>>;
 
 struct Read {
     pieces: Vec<Piece>,
@@ -71,9 +76,10 @@ struct Read {
 impl ChunkServer {
     /// Serves from `store`.
     #[must_use]
-    pub fn new(store: Arc<ChunkStore>) -> Self {
+    pub fn new(store: Arc<ChunkStore>, io: Io) -> Self {
         Self {
             store,
+            io,
             peers: Arc::default(),
             served: Arc::default(),
             sent: Arc::default(),
@@ -138,14 +144,14 @@ impl ChunkServer {
         hashes: Vec<ChunkHash>,
     ) -> Result<(), ServeError> {
         let store = Arc::clone(&self.store);
-        let located = blocking(move || {
+        let located = blocking(&self.io, move || {
             let found = store.locate(&hashes)?;
             Ok((hashes, found))
         });
         let (hashes, found) = located.await?;
         let mut groups: VecDeque<Range<usize>> = group(&found).into();
         let (hashes, found) = (Arc::new(hashes), Arc::new(found));
-        let mut ahead: VecDeque<JoinHandle<Result<Read, StoreError>>> = VecDeque::new();
+        let mut ahead: VecDeque<Reading> = VecDeque::new();
         while !groups.is_empty() || !ahead.is_empty() {
             while ahead.len() <= READ_AHEAD
                 && let Some(group) = groups.front().cloned()
@@ -159,7 +165,7 @@ impl ChunkServer {
                 groups.pop_front();
                 let (store, hashes, found) =
                     (Arc::clone(&self.store), Arc::clone(&hashes), Arc::clone(&found));
-                ahead.push_back(spawn_blocking(move || {
+                ahead.push_back(self.io.run(move || {
                     Ok(Read {
                         pieces: read_chunks(&store, &hashes[group.clone()], &found[group])?,
                         _slot: slot,
@@ -186,7 +192,7 @@ impl ChunkServer {
         for name in names {
             let slot = acquire(slots).await;
             let store = Arc::clone(&self.store);
-            let piece = blocking(move || read_manifest(&store, &name)).await?;
+            let piece = blocking(&self.io, move || read_manifest(&store, &name)).await?;
             write(send, vec![piece]).await?;
             drop(slot);
         }
@@ -287,8 +293,9 @@ async fn acquire(slots: &Arc<Semaphore>) -> OwnedSemaphorePermit {
 }
 
 async fn blocking<T: Send + 'static>(
+    io: &Io,
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, ServeError> {
-    let done = spawn_blocking(work).await.map_err(|_| ServeError::ShuttingDown)?;
+    let done = io.run(work).await.map_err(|_| ServeError::ShuttingDown)?;
     done.map_err(ServeError::Store)
 }

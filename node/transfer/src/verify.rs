@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tetryx_environment::Io;
 use tetryx_protocol::frame::{FrameError, FrameOpener};
 use tetryx_protocol::hash::ChunkHash;
 use tetryx_store::{ChunkStore, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::spawn_blocking;
 
 /// A frame as it came in.
 #[derive(Debug)]
@@ -36,17 +36,18 @@ pub(crate) struct Verified {
 #[derive(Debug)]
 pub(crate) struct Verifier {
     store: Arc<ChunkStore>,
+    io: Io,
     slots: Arc<Semaphore>,
     /// Openers that are not in use; at most one per slot.
     openers: Arc<Mutex<Vec<FrameOpener>>>,
 }
 
 impl Verifier {
-    pub(crate) fn new(store: Arc<ChunkStore>) -> Self {
-        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    pub(crate) fn new(store: Arc<ChunkStore>, io: Io) -> Self {
         Self {
             store,
-            slots: Arc::new(Semaphore::new(cores)),
+            slots: Arc::new(Semaphore::new(io.parallelism())),
+            io,
             openers: Arc::default(),
         }
     }
@@ -65,13 +66,15 @@ impl Verifier {
         done: impl FnOnce(Verified) + Send + 'static,
     ) {
         let (store, openers) = (Arc::clone(&self.store), Arc::clone(&self.openers));
-        spawn_blocking(move || {
+        let work = self.io.run(move || {
             let mut opener = openers.lock().pop().unwrap_or_default();
             let verified = verify(&store, &mut opener, frames);
             openers.lock().push(opener);
             drop(slot);
             done(verified);
         });
+        // It tells by itself when it is done.
+        drop(work);
     }
 }
 

@@ -94,10 +94,26 @@ pub(super) fn load(database: &DataBase) -> Result<Opened, ReplicaError> {
 pub(super) fn write(database: &DataBase, writes: &[Write]) -> Result<(), ReplicaError> {
     const OPERATION: &str = "writing the log";
     let transaction = database.begin_write().map_err(ReplicaError::storage(OPERATION))?;
+    #[cfg(feature = "mutants")]
+    let transaction = not_flushed(transaction, writes);
     for write in writes {
         apply(&transaction, write).map_err(ReplicaError::storage(OPERATION))?;
     }
     transaction.commit().map_err(ReplicaError::storage(OPERATION))
+}
+
+/// Entries are flushed with whatever is flushed next.
+#[cfg(feature = "mutants")]
+fn not_flushed(mut transaction: WriteTransaction, writes: &[Write]) -> WriteTransaction {
+    let are_entries = writes
+        .iter()
+        .all(|write| matches!(write, Write::Append(_) | Write::Committed(_)));
+    if are_entries && tetryx_environment::mutant::Mutant::AcknowledgeBeforeFlush.is_active() {
+        let changed = transaction.set_durability(redb::Durability::None);
+        changed.expect("no savepoint is made of the log");
+        transaction.set_quick_repair(false);
+    }
+    transaction
 }
 
 fn apply(transaction: &WriteTransaction, write: &Write) -> Result<(), redb::Error> {

@@ -58,6 +58,11 @@ impl Memory {
         }
     }
 
+    /// What the entries in memory take.
+    pub(super) fn tail_bytes(&self) -> usize {
+        self.tail_bytes
+    }
+
     pub(super) fn state(&self) -> LogState<TypeConfig> {
         LogState {
             last_purged_log_id: self.purged,

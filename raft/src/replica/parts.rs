@@ -10,8 +10,7 @@ use super::{Inner, Replica};
 use crate::appends::AppendStreams;
 use crate::audit::Audit;
 use crate::data::DataFiles;
-use crate::environment::Clock;
-use crate::io::Io;
+use crate::log_store::LogWatch;
 use crate::profile::Profile;
 use crate::propose::Proposals;
 use crate::reads::ReadRounds;
@@ -19,6 +18,7 @@ use crate::snapshot::Snapshots;
 use crate::transfers::Transfers;
 use crate::transport::Transport;
 use crate::types::Raft;
+use tetryx_environment::{Clock, Io};
 
 impl Replica {
     pub(crate) fn raft(&self) -> &Raft {
@@ -41,8 +41,12 @@ impl Replica {
         store.expect("it runs").corrupt();
     }
 
-    pub(crate) fn io(&self) -> Io {
-        self.inner.io
+    pub(crate) fn io(&self) -> &Io {
+        &self.inner.io
+    }
+
+    pub(crate) fn log(&self) -> &LogWatch {
+        &self.inner.log
     }
 
     pub(crate) fn files(&self) -> &Arc<dyn DataFiles> {

@@ -1,6 +1,7 @@
 //! The state of a replica that does not run.
 
 use redb::ReadableDatabase;
+use tetryx_state::command::FEATURE_LEVEL;
 
 use super::{APPLYING, Applied, OPENING, apply_entry, create_tables, read_applied};
 use crate::data::{DataBase, DataFiles};
@@ -43,7 +44,7 @@ impl OfflineState {
             .map_err(ReplicaError::storage(APPLYING))?;
         let value = {
             let mut tables = WriteTables::new(&transaction);
-            entries(&mut |entry| apply_entry(&mut tables, entry, &mut applied).map(drop))?;
+            entries(&mut |entry| apply_entry(&mut tables, entry, &mut applied, FEATURE_LEVEL).map(drop))?;
             read(&tables)?
         };
         transaction.abort().map_err(ReplicaError::storage(APPLYING))?;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tetryx_protocol::id::NodeId;
+use tetryx_state::command::FEATURE_LEVEL;
 use tetryx_state::snapshot::{StateHash, state_hash};
 use tetryx_state::{Outcome, Reply};
 
@@ -13,10 +14,10 @@ use super::{RuntimeClock, SeededEntropy, add_member, init_cluster, node};
 use crate::audit::AuditEvery;
 use crate::compaction::Compaction;
 use crate::error::ReplicaError;
-use crate::io::Io;
 use crate::profile::Profile;
 use crate::propose::Applied;
 use crate::replica::{Replica, ReplicaConfig};
+use tetryx_environment::Io;
 
 /// Some replicas. What is started here is reached over `hub`.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(crate) struct Cluster {
     pub(crate) profile: Profile,
     pub(crate) compaction: Compaction,
     pub(crate) audit: AuditEvery,
+    /// Of the replicas that are started from now on.
+    pub(crate) feature_level: u32,
     disks: BTreeMap<NodeId, MemoryDisk>,
     replicas: BTreeMap<NodeId, Arc<Replica>>,
     /// Starts so far: each one draws other random numbers.
@@ -40,6 +43,7 @@ impl Cluster {
             profile: Profile::Lan,
             compaction: Compaction::default(),
             audit: AuditEvery::default(),
+            feature_level: FEATURE_LEVEL,
             disks: BTreeMap::new(),
             replicas: BTreeMap::new(),
             starts: seed << 8,
@@ -96,13 +100,14 @@ impl Cluster {
         let config = ReplicaConfig {
             node_id: id,
             files: Arc::new(disk),
-            io: Io::Inline,
+            io: Io::inline(),
             profile: self.profile,
             compaction: self.compaction,
             audit: self.audit,
             clock: self.clock.clone(),
             entropy: Arc::new(SeededEntropy::new(self.starts)),
             transport: self.hub.transport(id),
+            feature_level: self.feature_level,
         };
         let replica = Arc::new(Replica::open(config).await?);
         self.hub.plug(&replica);

@@ -9,12 +9,12 @@ use tetryx_state::{check, query};
 use tokio::sync::mpsc;
 
 use crate::compaction::Compaction;
-use crate::io::Io;
 use crate::log_store::LogStore;
 use crate::testing::cluster::Cluster;
 use crate::testing::disk::MemoryDisk;
 use crate::testing::{SeededEntropy, node};
 use crate::types::{Entry, LeaderId, LogId, RaftId, TypeConfig};
+use tetryx_environment::Io;
 
 const IMAGES: usize = 150;
 
@@ -106,7 +106,7 @@ async fn a_byte_that_rots_is_refused_or_harmless() {
 
 async fn open_log(disk: &MemoryDisk) -> LogStore {
     let (using, _) = mpsc::channel(1);
-    LogStore::open(Arc::new(disk.clone()), Io::Inline, using)
+    LogStore::open(Arc::new(disk.clone()), Io::inline(), using)
         .await
         .expect("the disk is in order")
 }

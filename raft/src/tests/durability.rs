@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::EntryPayload;
+use tetryx_state::command::FEATURE_LEVEL;
 use tetryx_state::query;
 use tokio::sync::{mpsc, watch};
 
@@ -19,8 +20,15 @@ fn open(disk: &MemoryDisk) -> StateStore {
     let (using, _) = mpsc::channel(1);
     let (progress, _) = watch::channel(0);
     let (audit, _) = Audit::new(AuditEvery::default());
-    StateStore::open(disk, Arc::new(LatestView::default()), audit, progress, using)
-        .expect("the disk is in order")
+    StateStore::open(
+        disk,
+        Arc::new(LatestView::default()),
+        audit,
+        progress,
+        FEATURE_LEVEL,
+        using,
+    )
+    .expect("the disk is in order")
 }
 
 fn blanks(indexes: std::ops::RangeInclusive<u64>) -> Vec<Entry> {

@@ -11,23 +11,25 @@ use crate::audit::AuditEvery;
 use crate::compaction::Compaction;
 use crate::data::DirectoryFiles;
 use crate::error::ReplicaError;
-use crate::io::Io;
 use crate::profile::Profile;
 use crate::replica::{Replica, ReplicaConfig};
 use crate::testing::{RuntimeClock, SeededEntropy, init_cluster, node};
 use crate::transport::NoPeers;
+use tetryx_environment::Io;
+use tetryx_state::command::FEATURE_LEVEL;
 
 fn config(directory: &Path, seed: u64) -> ReplicaConfig {
     ReplicaConfig {
         node_id: node(1),
         files: Arc::new(DirectoryFiles::new(directory).expect("the directory can be made")),
-        io: Io::Pool,
+        io: Io::pool(),
         profile: Profile::Lan,
         compaction: Compaction { keep: 5, every: 5 },
         audit: AuditEvery::default(),
         clock: Arc::new(RuntimeClock::new()),
         entropy: Arc::new(SeededEntropy::new(seed)),
         transport: Arc::new(NoPeers),
+        feature_level: FEATURE_LEVEL,
     }
 }
 

@@ -7,7 +7,6 @@ use openraft::testing::log::{StoreBuilder, Suite};
 use tokio::sync::{mpsc, watch};
 
 use crate::audit::{Audit, AuditEvery};
-use crate::io::Io;
 use crate::log_store::LogStore;
 use crate::machine::{Failure, Machine};
 use crate::snapshot::Snapshots;
@@ -16,6 +15,8 @@ use crate::testing::SeededEntropy;
 use crate::testing::disk::MemoryDisk;
 use crate::types::TypeConfig;
 use crate::view::LatestView;
+use tetryx_environment::Io;
+use tetryx_state::command::FEATURE_LEVEL;
 
 struct Builder(Io);
 
@@ -24,7 +25,7 @@ impl StoreBuilder<TypeConfig, LogStore, Machine> for Builder {
         let files = Arc::new(MemoryDisk::default());
         let (using, _) = mpsc::channel(1);
         let (progress, _) = watch::channel(0);
-        let log = LogStore::open(files.clone(), self.0, using.clone())
+        let log = LogStore::open(files.clone(), self.0.clone(), using.clone())
             .await
             .expect("an empty disk is in order");
         let (audit, _) = Audit::new(AuditEvery::default());
@@ -34,6 +35,7 @@ impl StoreBuilder<TypeConfig, LogStore, Machine> for Builder {
             Arc::new(LatestView::default()),
             audit,
             progress,
+            FEATURE_LEVEL,
             using,
         )
         .expect("an empty disk is in order");
@@ -44,7 +46,7 @@ impl StoreBuilder<TypeConfig, LogStore, Machine> for Builder {
             store: Arc::new(store),
             snapshots: Arc::new(snapshots),
             failure: Failure::default(),
-            io: self.0,
+            io: self.0.clone(),
         };
         Ok(((), log, machine))
     }
@@ -52,14 +54,14 @@ impl StoreBuilder<TypeConfig, LogStore, Machine> for Builder {
 
 #[tokio::test(start_paused = true)]
 async fn the_stores_pass_the_suite_of_openraft() {
-    Suite::test_all(Builder(Io::Inline))
+    Suite::test_all(Builder(Io::inline()))
         .await
         .expect("the suite passes");
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_stores_pass_the_suite_of_openraft_on_the_pool_for_blocking_work() {
-    Suite::test_all(Builder(Io::Pool))
+    Suite::test_all(Builder(Io::pool()))
         .await
         .expect("the suite passes");
 }

@@ -5,9 +5,10 @@
 //! misunderstand raises [`SCHEMA`] and the minimum reader of the commands it concerns; a node that meets such a
 //! command stops applying ([`CommandError::NeedsUpgrade`]).
 
+mod codec;
+
 use serde::{Deserialize, Serialize};
 use tetryx_protocol::cache::{CacheName, Replication, Retention};
-use tetryx_protocol::envelope::{self, EnvelopeError};
 use tetryx_protocol::grant::Grants;
 use tetryx_protocol::hash::{FileHash, ManifestHash, NarHash};
 use tetryx_protocol::id::{ClusterId, InviteId, NodeId, ProposalId, TokenId};
@@ -16,11 +17,16 @@ use tetryx_protocol::signature::{KeyName, NixPublicKey, NixSignature};
 use tetryx_protocol::store_path::{StoreDir, StorePath, StorePathHash};
 use tetryx_protocol::time::UtcTime;
 
+pub use self::codec::CommandError;
+
 /// The first bytes of an encoded command.
 pub const MAGIC: [u8; 4] = *b"TXCM";
 /// The newest schema this build writes and reads.
 pub const SCHEMA: u16 = 2;
 /// The feature level of this build: what a cluster must have before commands of [`SCHEMA`] are proposed in it.
+///
+/// The level that a node offers is an input of everything that uses it at run time, so that nodes of different levels
+/// can be run beside each other; a daemon passes this one.
 pub const FEATURE_LEVEL: u32 = SCHEMA as u32;
 
 /// One entry of the log.
@@ -397,31 +403,6 @@ pub struct SetFeatureLevel {
     pub level: u32,
 }
 
-/// Why bytes from the log are not a command.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CommandError {
-    /// A newer build wrote it.
-    #[error(
-        "this log entry was written for a newer version; upgrade this node, it keeps serving what it has"
-    )]
-    NeedsUpgrade(#[source] EnvelopeError),
-    /// The envelope is damaged.
-    #[error("this log entry is damaged; rebuild this replica from a snapshot of another one")]
-    Envelope(#[source] EnvelopeError),
-    /// The envelope is whole, but what is in it is no command.
-    #[error("this log entry holds no command; rebuild this replica from a snapshot of another one")]
-    Payload(#[source] postcard::Error),
-    /// More bytes than the command.
-    #[error(
-        "{excess} bytes follow the command of this log entry; rebuild this replica from a snapshot of another one"
-    )]
-    Trailing {
-        /// How many.
-        excess: usize,
-    },
-}
-
 macro_rules! body_from {
     ($($variant:ident),*) => {
         $(impl From<$variant> for Body {
@@ -480,28 +461,5 @@ impl Body {
             | Self::CheckState(_)
             | Self::SetFeatureLevel(_) => 2,
         }
-    }
-}
-
-impl Command {
-    /// The bytes of the log entry.
-    pub fn encode(&self) -> Vec<u8> {
-        let payload = postcard::to_allocvec(self).expect("no command has a serializer that fails");
-        // A command is written as the first build that knew it wrote it: the schema it needs is the one it has.
-        let schema = self.body.min_reader();
-        envelope::seal(MAGIC, schema, schema, &payload)
-    }
-
-    /// Reads a log entry.
-    pub fn decode(bytes: &[u8]) -> Result<Self, CommandError> {
-        let (_schema, payload) = envelope::open(MAGIC, SCHEMA, bytes).map_err(|error| match error {
-            EnvelopeError::NeedsUpgrade { .. } => CommandError::NeedsUpgrade(error),
-            _ => CommandError::Envelope(error),
-        })?;
-        let (command, rest) = postcard::take_from_bytes(payload).map_err(CommandError::Payload)?;
-        if !rest.is_empty() {
-            return Err(CommandError::Trailing { excess: rest.len() });
-        }
-        Ok(command)
     }
 }

@@ -26,6 +26,7 @@ use tetryx_store::{ChunkStore, MemoryDisk, PinId, StoreConfig};
 
 use crate::plan::PlanConfig;
 use crate::{Budgets, ChunkServer, FetchRequest, Fetcher, Now, Priority};
+use tetryx_environment::Io;
 
 /// Tokio's clock, so that a paused one is the fetcher's, too.
 fn now() -> Now {
@@ -287,7 +288,7 @@ impl Station {
     fn serving(hub: &Hub, number: u8, nar: &Nar) -> Self {
         let station = Self::new(hub, number);
         nar.put(&station.store, 0..nar.frames.len());
-        let server = ChunkServer::new(Arc::clone(&station.store));
+        let server = ChunkServer::new(Arc::clone(&station.store), Io::pool());
         station.links.serve(Arc::new(Served(server)));
         station
     }
@@ -317,6 +318,7 @@ impl Station {
         Fetcher::with_config(
             Arc::clone(&self.links) as _,
             Arc::clone(&self.store),
+            Io::pool(),
             budgets,
             now(),
             config,

@@ -8,6 +8,8 @@
 
 use std::ops::Bound;
 
+#[cfg(feature = "mutants")]
+use tetryx_environment::mutant::Mutant;
 use tetryx_protocol::id::{ClientId, ProposalId};
 use tetryx_protocol::time::UtcTime;
 
@@ -45,6 +47,8 @@ pub(super) fn admit<T: ReadTables>(tables: &T, command: &Command) -> Access<T, A
         })));
     }
     let earlier: Option<ReplyRecord> = get(tables, &key::reply(&client, serial))?;
+    #[cfg(feature = "mutants")]
+    let earlier = earlier.filter(|_| !Mutant::ApplyWithoutDedup.is_active());
     if let Some(earlier) = earlier {
         return Ok(Admission::Answered(earlier.reply));
     }

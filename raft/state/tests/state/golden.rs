@@ -3,7 +3,7 @@
 //! A failure prints the bytes found. Committed bytes change only with a new version of their format.
 
 use tetryx_protocol::envelope::EnvelopeError;
-use tetryx_state::command::{Command, CommandError, MAGIC, SCHEMA};
+use tetryx_state::command::{Command, CommandError, FEATURE_LEVEL, MAGIC, SCHEMA};
 use tetryx_state::records::{Record, ReplyRecord};
 use tetryx_state::{Reply, query};
 
@@ -158,6 +158,36 @@ fn a_command_for_a_newer_reader_needs_an_upgrade() {
     let text =
         "this log entry was written for a newer version; upgrade this node, it keeps serving what it has";
     assert_eq!(error.to_string(), text);
+}
+
+#[test]
+fn a_node_of_an_older_level_reads_what_that_level_knew_and_asks_for_an_upgrade_otherwise() {
+    for command in commands() {
+        let (bytes, needs) = (command.encode(), u32::from(command.body.min_reader()));
+        for level in 1..=FEATURE_LEVEL {
+            let read = Command::decode_at(level, &bytes);
+            if needs <= level {
+                assert_eq!(read.expect("this level knew it"), command, "level {level}");
+            } else {
+                assert!(
+                    matches!(read, Err(CommandError::NeedsUpgrade(_))),
+                    "level {level}: {read:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_command_written_for_a_level_is_left_alone_below_it() {
+    let command = commands().remove(0);
+    let bytes = command.encode_for(FEATURE_LEVEL + 1);
+    assert!(matches!(
+        Command::decode(&bytes),
+        Err(CommandError::NeedsUpgrade(_))
+    ));
+    let read = Command::decode_at(FEATURE_LEVEL + 1, &bytes);
+    assert_eq!(read.expect("the level is right"), command);
 }
 
 #[test]

@@ -1,15 +1,21 @@
-//! The two seams through which this crate, and everything above it, sees the world's time and chance.
+//! The seams through which Tetryx sees the world: time, chance, and where blocking work runs.
 //!
 //! Production implements them once, in the daemon; a simulation implements them with virtual time and a seed.
 //!
 //! # Invariants
-//! - No other code in the product reads a clock or draws randomness (`clippy.toml` bans the functions).
+//! - No other code in the product reads a clock, draws randomness or hands work to another thread (`clippy.toml` bans
+//!   the functions).
 //!
 //! # Non-goals
 //! - Timers. Waiting is the runtime's business: a simulation runs on a runtime with virtual time.
 
+mod io;
+#[cfg(feature = "mutants")]
+pub mod mutant;
+
 use std::fmt::Debug;
 
+pub use self::io::{Blocking, Io, WorkPanicked};
 use tetryx_protocol::time::{Elapsed, UtcTime};
 
 /// Reads the time.
