@@ -16,7 +16,7 @@ use libp2p::{Swarm, SwarmBuilder, identify, mdns, quic};
 use tetryx_protocol::id::ClusterId;
 use tetryx_protocol::presence::PRESENCE_LEN_MAX;
 
-use crate::{GossipError, Timing};
+use crate::{GossipError, Timing, degree};
 
 type Gossipsub = gossipsub::Behaviour<gossipsub::IdentityTransform, WhitelistSubscriptionFilter>;
 
@@ -137,10 +137,13 @@ fn gossipsub(
         .iwant_followup_time(timing.answer)
         .publish_queue_duration(timing.queue)
         .forward_queue_duration(timing.queue)
-        .mesh_n(4)
-        .mesh_n_low(3)
-        .mesh_n_high(8)
+        .mesh_n(degree::GOAL)
+        .mesh_n_low(degree::LOW)
+        .mesh_n_high(degree::HIGH)
         .mesh_outbound_min(1)
+        .gossip_lazy(degree::LAZY)
+        .gossip_factor(0.0)
+        .history_gossip(degree::RECENT)
         .build()?;
     let filter = WhitelistSubscriptionFilter([topic.hash()].into_iter().collect());
     let authenticity = MessageAuthenticity::Signed(keypair.clone());

@@ -8,6 +8,8 @@
 //!   order, or a newer version sends what this one cannot read.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tetryx_protocol::envelope;
@@ -24,20 +26,50 @@ const BURST: u64 = 32;
 const RATE: u64 = 4;
 
 /// A message as it arrived.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(crate) struct Letter<'a> {
     /// Who signed it.
     pub author: NodeId,
     /// Who sent it here: the author, or a member that passed it on.
     pub carrier: NodeId,
-    pub bytes: &'a [u8],
+    /// What it says ([`Content::read`]). Only asked when the carrier may speak at all, so that a flood is not read.
+    pub read: &'a dyn Fn() -> Content,
+}
+
+impl fmt::Debug for Letter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Letter")
+            .field("author", &self.author)
+            .field("carrier", &self.carrier)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the bytes of a message say.
+#[derive(Debug, Clone)]
+pub(crate) enum Content {
+    Presence(Arc<Presence>),
+    /// What only a newer version can read.
+    Newer,
+    /// No presence.
+    Garbage,
+}
+
+impl Content {
+    pub(crate) fn read(bytes: &[u8]) -> Self {
+        match Presence::decode(bytes) {
+            Ok(presence) => Self::Presence(Arc::new(presence)),
+            Err(_) if is_newer(bytes) => Self::Newer,
+            Err(_) => Self::Garbage,
+        }
+    }
 }
 
 /// What to do with a message.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Verdict {
     /// Keep it and pass it on.
-    Keep(Box<Presence>),
+    Keep(Arc<Presence>),
     /// Neither keep it nor pass it on; an honest carrier may have sent it.
     Ignore,
     /// No honest member would have sent or passed on this.
@@ -117,7 +149,7 @@ impl Book {
         let Letter {
             author,
             carrier,
-            bytes,
+            read,
         } = letter;
         let count = u64::try_from(self.members.len()).unwrap_or(u64::MAX).max(1);
         if self.conduct.is_dropped(&carrier, now) {
@@ -134,10 +166,10 @@ impl Book {
         if !known || self.conduct.is_dropped(&author, now) {
             return Judgement::ignore();
         }
-        let presence = match Presence::decode(bytes) {
-            Ok(presence) => presence,
-            Err(_) if is_newer(bytes) => return Judgement::ignore(),
-            Err(_) => return Judgement::reject_for(Offence::Garbage),
+        let presence = match read() {
+            Content::Presence(presence) => presence,
+            Content::Newer => return Judgement::ignore(),
+            Content::Garbage => return Judgement::reject_for(Offence::Garbage),
         };
         if presence.node != author {
             return Judgement::reject_for(Offence::Spoofed);
@@ -147,7 +179,7 @@ impl Book {
 
     /// Judges number and frequency. Others may have kept back an author's presences, so only the author itself is
     /// charged for them.
-    fn judge_order(&mut self, presence: Presence, carrier: NodeId, now: Elapsed) -> Judgement {
+    fn judge_order(&mut self, presence: Arc<Presence>, carrier: NodeId, now: Elapsed) -> Judgement {
         let own_words = presence.node == carrier;
         let Some(member) = self.members.get_mut(&presence.node) else {
             return Judgement::ignore();
@@ -169,7 +201,7 @@ impl Book {
         }
         member.seq = Some(presence.seq);
         Judgement {
-            verdict: Verdict::Keep(Box::new(presence)),
+            verdict: Verdict::Keep(presence),
             offence: None,
         }
     }

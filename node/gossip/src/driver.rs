@@ -25,7 +25,7 @@ use crate::book::Book;
 use crate::conduct::Offence;
 use crate::dialling::Dialling;
 use crate::listen::{listen, multiaddr_of};
-use crate::{GossipConfig, GossipError, Presences, Timing, node_id_of, peer_id_of};
+use crate::{Connected, GossipConfig, GossipError, Presences, Timing, node_id_of, peer_id_of};
 
 /// What the handle asks for.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub(crate) enum Order {
 #[derive(Debug)]
 pub(crate) struct Board {
     pub(crate) presences: watch::Sender<Presences>,
-    pub(crate) connected: watch::Sender<Arc<BTreeSet<NodeId>>>,
+    pub(crate) connected: watch::Sender<Connected>,
 }
 
 /// Between two looks at the roster, at scores, and at who is to be dialled.

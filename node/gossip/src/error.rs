@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-/// Why [`Gossip::start`](crate::Gossip::start) failed. A gossip that has started does not fail: it tries again.
+/// Why [`Overlay::start`](crate::Overlay::start) failed. A gossip that has started does not fail: it tries again.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GossipError {

@@ -12,7 +12,7 @@ use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, PeerId, Swarm, SwarmBuilder};
-use tetryx_gossip::{Timing, peer_id_of};
+use tetryx_gossip::{Gossip as _, Timing, peer_id_of};
 use tetryx_protocol::id::NodeId;
 use tetryx_protocol::message::Message;
 

@@ -7,7 +7,7 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use fixture::{Mesh, Relays, presence, quick};
-use tetryx_gossip::{GossipError, Timing};
+use tetryx_gossip::{Gossip as _, GossipError, Timing};
 
 #[tokio::test]
 async fn a_presence_arrives_at_all_of_five_nodes() {
@@ -151,8 +151,10 @@ async fn new_timers_are_taken_over_without_losing_what_was_heard() {
     speaker.announce(1);
     listener.hears(speaker.node, 1).await;
     let address = listener.gossip.listen_addr();
+    let mut connected = listener.gossip.watch_connected();
+    connected.mark_unchanged();
     listener.gossip.retime(Duration::from_secs(2));
-    listener.loses(speaker.node).await;
+    connected.changed().await.expect("the overlay runs");
     assert!(listener.gossip.presences().contains_key(&speaker.node));
     speaker.announce(2);
     listener.hears(speaker.node, 2).await;

@@ -49,7 +49,7 @@ impl Desk {
         let letter = Letter {
             author,
             carrier,
-            bytes,
+            read: &|| Content::read(bytes),
         };
         let now = self.now();
         let judgement = self.book.judge(letter, now);

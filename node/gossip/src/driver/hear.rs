@@ -8,7 +8,7 @@ use libp2p::{Multiaddr, PeerId, mdns};
 
 use super::{ADDRESSES_MAX, Driver, REFUSAL_LOG_EVERY, REFUSALS_MAX};
 use crate::behaviour::BehaviourEvent;
-use crate::book::{Letter, Verdict};
+use crate::book::{Content, Letter, Verdict};
 use crate::{Seen, node_id_of};
 
 impl Driver<'_> {
@@ -76,7 +76,7 @@ impl Driver<'_> {
                     (Some(author), Some(carrier)) => self.receive(Letter {
                         author,
                         carrier,
-                        bytes: &message.data,
+                        read: &|| Content::read(&message.data),
                     }),
                     _ => MessageAcceptance::Ignore,
                 };
@@ -96,10 +96,7 @@ impl Driver<'_> {
         }
         match judgement.verdict {
             Verdict::Keep(presence) => {
-                let seen = Seen {
-                    presence: Arc::from(presence),
-                    heard: now,
-                };
+                let seen = Seen { presence, heard: now };
                 self.memory.board.presences.send_modify(|presences| {
                     Arc::make_mut(presences).insert(letter.author, seen);
                 });
