@@ -1,13 +1,12 @@
 //! Nodes of two releases in one cluster: the feature level.
 
-use tetryx_state::command::{FEATURE_LEVEL, SetFeatureLevel, UpdateMember};
+use tetryx_state::command::{FEATURE_LEVEL, Role, SetFeatureLevel, UpdateMember};
 use tetryx_state::{Body, Outcome, Refusal, Reply, query};
 
 use crate::error::{ProposeError, ReplicaError};
 use crate::replica::Replica;
 use crate::testing::cluster::Cluster;
 use crate::testing::{add_member, introduce, node};
-use tetryx_state::command::Role;
 
 /// The level of the next release.
 const NEXT: u32 = FEATURE_LEVEL + 1;
@@ -27,6 +26,15 @@ fn level_of(number: u8, feature_level: u32) -> Body {
     })
 }
 
+/// A command that every release knows.
+fn moved(port: u32) -> Body {
+    let Body::UpsertMember(mut member) = introduce(1, "attic", Role::Voter) else {
+        unreachable!("it changes a member")
+    };
+    member.addresses = vec![format!("192.0.2.1:{port}")];
+    Body::UpsertMember(member)
+}
+
 async fn propose(replica: &Replica, body: Body) -> Reply {
     let applied = replica.propose("test", body).await;
     applied.expect("a majority is there").reply
@@ -37,18 +45,18 @@ async fn members() -> Cluster {
     let cluster = Cluster::of(3, 400).await;
     let founder = cluster.replica(1);
     for number in 1..=3 {
-        propose(&founder, introduce(number, "attic", Role::Voter)).await;
-        propose(&founder, level_of(number, FEATURE_LEVEL)).await;
+        let _added = propose(&founder, introduce(number, "attic", Role::Voter)).await;
+        let _said = propose(&founder, level_of(number, FEATURE_LEVEL)).await;
     }
     cluster
 }
 
 /// Starts a node again with another release, and has it say so.
 async fn change_release(cluster: &mut Cluster, number: u8, level: u32) {
-    let leader = cluster.wait_new_leader(&[node(number)]).await;
     cluster.kill(node(number));
     cluster.feature_level = level;
     let replica = cluster.start(node(number)).await;
+    let leader = cluster.wait_new_leader(&[]).await;
     let last = propose(&leader, level_of(number, level)).await;
     assert_eq!(last, Reply::Done(Outcome::MemberUpdated), "node {number}");
     replica
@@ -79,7 +87,7 @@ async fn nodes_are_upgraded_one_after_the_other_and_nothing_new_is_written_befor
     for number in 1..=3 {
         change_release(&mut cluster, number, NEXT).await;
         let upgraded = cluster.replica(number);
-        upgraded.add(u32::from(number)).await;
+        let _applied = propose(&upgraded, moved(u32::from(number))).await;
         assert!(
             last_entry_needs(&upgraded).await <= FEATURE_LEVEL,
             "node {number}"
@@ -96,7 +104,8 @@ async fn nodes_are_upgraded_one_after_the_other_and_nothing_new_is_written_befor
         }
     }
 
-    let applied = cluster.replica(2).add(100).await;
+    let applied = cluster.replica(2).propose("test", moved(100)).await;
+    let applied = applied.expect("a majority is there");
     cluster.wait_all_applied(applied.index).await;
     for number in 1..=3 {
         assert_eq!(last_entry_needs(&cluster.replica(number)).await, NEXT);
@@ -111,7 +120,8 @@ async fn a_node_of_the_release_before_stops_at_what_it_does_not_know_and_goes_on
         change_release(&mut cluster, number, NEXT).await;
     }
     let founder = cluster.wait_new_leader(&[]).await;
-    propose(&founder, SetFeatureLevel { level: NEXT }.into()).await;
+    let set = propose(&founder, SetFeatureLevel { level: NEXT }.into()).await;
+    assert_eq!(set, Reply::Done(Outcome::FeatureLevelSet));
     let allowed = founder.applied_index();
 
     let old = (1..=3)

@@ -33,8 +33,8 @@ async fn a_quiet_cluster_is_seen_to_agree() {
         assert_eq!(observation.queues.log_writes, 0);
         assert_eq!(observation.queues.proposals, 0);
     }
-    let leaders = seen.iter().filter(|seen| seen.role == ReplicaRole::Leader);
-    let leader = leaders.last().expect("somebody leads");
+    let mut leaders = seen.iter().filter(|seen| seen.role == ReplicaRole::Leader);
+    let leader = leaders.next_back().expect("somebody leads");
     assert_eq!(leader.matched.len(), 3);
     assert!(
         leader
