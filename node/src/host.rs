@@ -57,7 +57,7 @@ pub struct Host {
 }
 
 /// How a node reaches others, and how they reach it.
-pub trait Doors: Send + Debug {
+pub trait Doors: Send + Sync + Debug {
     /// The ways to other nodes.
     fn links(&self) -> Arc<dyn Links>;
 
@@ -223,6 +223,7 @@ async fn wait_for_state(replica: &Replica, links: &dyn Links, roster: &NodeRoste
             tokio::time::sleep(STILL_WAITING).await;
         };
         tokio::select! {
+            biased;
             applied = replica.wait_applied(replica.applied_index() + 1) => {
                 applied?;
             }

@@ -32,6 +32,7 @@ pub(crate) async fn supervise(node: Node) {
         }
     };
     tokio::select! {
+        biased;
         () = voters => {}
         () = levels => {}
     }

@@ -41,9 +41,6 @@ pub(crate) async fn follow_state(node: Node) {
 ///
 /// # Errors
 /// When the state cannot be read.
-///
-/// # Errors
-/// When the state cannot be read.
 pub fn take_over(node: &Node) -> Result<u64, NodeError> {
     let view = node.replica().view()?;
     let index = view.applied_index();
@@ -73,6 +70,7 @@ pub(crate) async fn keep_current(node: Node) {
     let mut pause = ASK_PAUSE;
     loop {
         tokio::select! {
+            biased;
             () = node.roster().knocks() => {}
             () = leaderless(&node, pause) => {}
         }

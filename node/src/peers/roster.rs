@@ -98,16 +98,22 @@ impl NodeRoster {
 
     /// The members that were not removed, this node included, by id.
     pub fn members(&self) -> Vec<RosterEntry> {
-        let mut entries = self.entries();
-        entries.retain(|entry| !entry.state.is_removed());
-        entries
+        self.current(|entry| Some(entry.clone()))
     }
 
     /// The members besides this node that were not removed.
     pub fn others(&self) -> Vec<NodeId> {
-        let members = self.members();
-        let others = members.iter().map(|entry| entry.node);
-        others.filter(|node| *node != self.own).collect()
+        self.current(|entry| (entry.node != self.own).then_some(entry.node))
+    }
+
+    /// What is wanted of the members that were not removed, by id.
+    fn current<T>(&self, wanted: impl Fn(&RosterEntry) -> Option<T>) -> Vec<T> {
+        let known = self.known.read();
+        let entries = known.iter().flat_map(|known| known.members.values());
+        entries
+            .filter(|entry| !entry.state.is_removed())
+            .filter_map(wanted)
+            .collect()
     }
 
     /// What is known about a member, removed or not.
@@ -314,7 +320,9 @@ impl Roster for NodeRoster {
     }
 
     fn admission(&self, node: NodeId) -> Admission {
-        match self.member(node) {
+        // Asked for each call, whose sender must not wait for a copy of the record.
+        let known = self.known.read();
+        match known.as_ref().and_then(|known| known.members.get(&node)) {
             Some(entry) if entry.state.is_removed() => Admission::Removed,
             Some(_) => Admission::Member,
             None => Admission::Unknown,
@@ -337,8 +345,7 @@ impl Roster for NodeRoster {
 
 impl GossipRoster for NodeRoster {
     fn members(&self) -> Vec<(NodeId, Vec<String>)> {
-        let members = Self::members(self).into_iter();
-        members.map(|entry| (entry.node, entry.gossip)).collect()
+        self.current(|entry| Some((entry.node, entry.gossip.clone())))
     }
 
     fn is_member(&self, node: NodeId) -> bool {

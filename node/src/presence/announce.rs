@@ -8,7 +8,6 @@ use tetryx_protocol::presence::{Presence, PresenceState};
 use tetryx_raft::ReplicaError;
 use tetryx_state::query;
 
-use super::load::load_permille;
 use crate::{Node, NodeError};
 
 /// Between two looks at whether something has changed.
@@ -47,7 +46,7 @@ pub(crate) async fn announce(node: Node) {
         }
         retime(&node, gossip);
         tokio::select! {
-            () = tokio::time::sleep(LOOK) => {}
+            biased;
             changed = connected.changed() => {
                 if changed.is_err() {
                     tracing::error!("gossip has ended; the others do not hear this node until it is restarted");
@@ -56,6 +55,7 @@ pub(crate) async fn announce(node: Node) {
                 connected.mark_unchanged();
                 node.replication().wake();
             }
+            () = tokio::time::sleep(LOOK) => {}
         }
     }
 }
@@ -82,7 +82,7 @@ async fn presence(node: &Node, seq: u64) -> Result<Presence, NodeError> {
         at: node.clock().utc(),
         applied_index: node.replica().applied_index(),
         free_bytes: stats.free_bytes,
-        load_permille: load_permille(),
+        load_permille: node.io().load_permille(),
         held: node.replication().held(),
         state: state(node)?,
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -10,7 +10,6 @@
 
 mod announce;
 mod claims;
-mod load;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -28,7 +27,7 @@ use crate::config::{Config, RaftProfile};
 pub(crate) const FRESH: Duration = Duration::from_secs(20);
 
 /// Gossip's timers at the start. They follow what the links measure.
-pub(crate) fn timing(config: &Config) -> Timing {
+pub fn timing(config: &Config) -> Timing {
     Timing::for_rtt(expected_rtt(config))
 }
 

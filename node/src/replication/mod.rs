@@ -242,6 +242,7 @@ pub(crate) async fn run(node: Node) {
             continue;
         }
         tokio::select! {
+            biased;
             applied = node.replica().wait_applied(index + 1) => {
                 if let Err(error) = applied {
                     tracing::warn!(error = chain(&error), "replication ends with the replica");

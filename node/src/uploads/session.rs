@@ -13,7 +13,7 @@
 //! # Non-goals
 //! - Access control: the routes ask whether the caller may push to the session's cache.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ use super::ingest::Verified;
 /// The open sessions of a node.
 #[derive(Debug)]
 pub(super) struct Sessions {
-    open: Mutex<HashMap<UploadId, Arc<Session>>>,
+    open: Mutex<BTreeMap<UploadId, Arc<Session>>>,
     ttl: Duration,
     sessions_max: usize,
 }

@@ -142,21 +142,23 @@ impl<'a> Download<'a> {
             }
             let wait = self.planner.poll_timeout(now).map(|at| at.saturating_sub(now));
             let orders = &self.shared.orders;
+            // What is rare first: there are always more chunks.
             tokio::select! {
+                biased;
+                flushed = async { self.flushing.as_mut().expect("checked").await }, if self.flushing.is_some() => {
+                    self.flushing = None;
+                    self.flushed(flushed)?;
+                }
+                () = self.flight.changed.notified() => self.heed_wishes((self.shared.now)()),
+                Ok(()) = self.interactive.changed() => self.make_way(),
+                Some(_) = self.errands.join_next() => {}
                 Some(event) = self.events.recv() => {
                     self.handle(event)?;
                     while let Ok(event) = self.events.try_recv() {
                         self.handle(event)?;
                     }
                 }
-                () = self.flight.changed.notified() => self.heed_wishes((self.shared.now)()),
-                Ok(()) = self.interactive.changed() => self.make_way(),
                 permit = orders.acquire(), if starved => drop(permit),
-                Some(_) = self.errands.join_next() => {}
-                flushed = async { self.flushing.as_mut().expect("checked").await }, if self.flushing.is_some() => {
-                    self.flushing = None;
-                    self.flushed(flushed)?;
-                }
                 () = tokio::time::sleep(wait.unwrap_or(PATHS_EVERY)) => {}
             }
         }

@@ -81,6 +81,7 @@ async fn ask_around(shared: &Arc<Shared>, flight: &Arc<Flight>) -> Result<Manife
             (!running.is_empty()).then(|| sleep(HEDGE_AFTER))
         } {
             tokio::select! {
+                biased;
                 Some((node, answer)) = running.next() => match answer {
                     Ok(manifest) => return Ok(manifest),
                     Err(Failure::Lacking) => answered.push(node),
@@ -113,8 +114,9 @@ async fn ask_around(shared: &Arc<Shared>, flight: &Arc<Flight>) -> Result<Manife
             });
         }
         tokio::select! {
-            () = sleep(RETRY_AFTER) => {}
+            biased;
             () = flight.changed.notified() => {}
+            () = sleep(RETRY_AFTER) => {}
         }
     }
 }

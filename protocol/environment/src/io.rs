@@ -9,6 +9,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 
+use crate::load::load_permille;
+
 /// Runs work that blocks a thread.
 pub trait Blocking: Send + Sync + Debug {
     /// Has the work done, beginning now; resolves when it is done. It is done to its end even if nobody waits for it,
@@ -17,6 +19,12 @@ pub trait Blocking: Send + Sync + Debug {
 
     /// How many pieces of work that computes make progress at one time; at least 1.
     fn parallelism(&self) -> usize;
+
+    /// How busy the machine is: the runnable tasks of the last minute for each processor, in thousandths. Nothing but
+    /// what is told of a node depends on it.
+    fn load_permille(&self) -> u32 {
+        0
+    }
 }
 
 /// A handle on whatever runs blocking work. Cheap to clone.
@@ -68,6 +76,11 @@ impl Io {
     /// How many pieces of work that computes make progress at one time; at least 1.
     pub fn parallelism(&self) -> usize {
         self.0.parallelism()
+    }
+
+    /// How busy the machine is: the runnable tasks of the last minute for each processor, in thousandths.
+    pub fn load_permille(&self) -> u32 {
+        self.0.load_permille()
     }
 
     fn begin<T, F>(&self, work: F) -> impl Future<Output = std::thread::Result<T>> + Send + use<T, F>
@@ -123,6 +136,10 @@ impl Blocking for Pool {
 
     fn parallelism(&self) -> usize {
         std::thread::available_parallelism().map_or(2, usize::from)
+    }
+
+    fn load_permille(&self) -> u32 {
+        load_permille()
     }
 }
 

@@ -10,6 +10,7 @@
 //! - Timers. Waiting is the runtime's business: a simulation runs on a runtime with virtual time.
 
 mod io;
+mod load;
 #[cfg(feature = "mutants")]
 pub mod mutant;
 

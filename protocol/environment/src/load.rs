@@ -4,7 +4,7 @@ use std::num::NonZero;
 use std::thread::available_parallelism;
 
 /// The runnable tasks of the last minute for each processor, in thousandths: 1000 is a machine that is just busy.
-pub(super) fn load_permille() -> u32 {
+pub(crate) fn load_permille() -> u32 {
     let [last_minute, ..] = rustix::system::sysinfo().loads;
     let processors = available_parallelism().map_or(1, NonZero::get);
     #[allow(
