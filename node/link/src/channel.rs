@@ -186,16 +186,7 @@ impl RecvHalf {
     pub async fn read_pieces(&mut self, pieces: &mut [Bytes]) -> Result<Option<usize>, LinkError> {
         match &mut self.inner {
             RecvInner::Quic(stream) => stream.read_pieces(pieces).await,
-            RecvInner::Memory(pipe) => {
-                let Some(first) = pieces.first_mut() else {
-                    return Ok(Some(0));
-                };
-                let read = pipe.read(usize::MAX).await?;
-                Ok(read.map(|bytes| {
-                    *first = bytes;
-                    1
-                }))
-            }
+            RecvInner::Memory(pipe) => pipe.read_pieces(pieces).await,
         }
     }
 

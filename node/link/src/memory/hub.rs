@@ -1,61 +1,23 @@
 //! The switchboard between in-memory links.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tetryx_protocol::id::NodeId;
-use tokio::sync::watch;
 
 use super::links::MemoryLinks;
 use super::pipe::PipeBreaker;
-use crate::{Handler, Roster};
+use super::seat::Seat;
+use super::state::HubState;
+use crate::Roster;
 
 /// Connects nodes of one process. Clones are the same hub.
 #[derive(Clone, Default)]
 pub struct Hub {
+    /// Never held while anything of a node is dropped, because that may come back here.
     pub(super) state: Arc<Mutex<HubState>>,
-}
-
-#[derive(Default)]
-pub(super) struct HubState {
-    nodes: BTreeMap<NodeId, Seat>,
-    paths: BTreeMap<(NodeId, NodeId), Path>,
-    latency: Duration,
-    failure_after: Duration,
-}
-
-/// One node's place at the hub.
-pub(super) struct Seat {
-    pub(super) handler: watch::Sender<Option<Arc<dyn Handler>>>,
-    pub(super) roster: Option<Arc<dyn Roster>>,
-    /// Turns true when the node is taken away.
-    pub(super) gone: watch::Sender<bool>,
-}
-
-/// The way from one node to another.
-#[derive(Default)]
-struct Path {
-    latency: Option<Duration>,
-    /// Counts up with each cut, so that whoever waits on the path notices. Odd: cut now.
-    cuts: watch::Sender<u64>,
-    pipes: Vec<PipeBreaker>,
-}
-
-impl Path {
-    fn set_cut(&mut self, cut: bool) {
-        self.cuts.send_if_modified(|count| {
-            let change = (*count % 2 == 1) != cut;
-            *count += u64::from(change);
-            change
-        });
-    }
-
-    fn is_cut(&self) -> bool {
-        *self.cuts.borrow() % 2 == 1
-    }
 }
 
 impl fmt::Debug for Hub {
@@ -86,14 +48,9 @@ impl Hub {
 
     fn seat(&self, node: NodeId, roster: Option<Arc<dyn Roster>>) -> Arc<MemoryLinks> {
         self.take_away(node);
-        let seat = Seat {
-            handler: watch::Sender::new(None),
-            roster: roster.clone(),
-            gone: watch::Sender::new(false),
-        };
-        let gone = seat.gone.subscribe();
-        self.state.lock().nodes.insert(node, seat);
-        Arc::new(MemoryLinks::new(self.clone(), node, roster, gone))
+        let seat = Arc::new(Seat::new(roster));
+        self.state.lock().nodes.insert(node, seat.clone());
+        Arc::new(MemoryLinks::new(self.clone(), node, seat))
     }
 
     /// The time that a message takes between any two nodes, one way, unless [`Hub::set_latency`] says otherwise.
@@ -104,8 +61,8 @@ impl Hub {
     /// The time that a message takes between two nodes, one way, in both directions.
     pub fn set_latency(&self, a: NodeId, b: NodeId, one_way: Duration) {
         let mut state = self.state.lock();
-        state.paths.entry((a, b)).or_default().latency = Some(one_way);
-        state.paths.entry((b, a)).or_default().latency = Some(one_way);
+        state.path(a, b).latency = Some(one_way);
+        state.path(b, a).latency = Some(one_way);
     }
 
     /// How long it takes until a node notices that a path is cut or a node is gone; before, it waits in vain.
@@ -122,13 +79,21 @@ impl Hub {
     /// Cuts one direction.
     ///
     /// Calls in that direction fail as unreachable. Calls in the other direction are carried out, but bring no
-    /// answer. Open streams between the two break, whichever direction they have data in.
+    /// answer. Open streams between the two break, whichever direction they have data in; until that is noticed,
+    /// nothing arrives in the direction that is cut.
     pub fn cut_one_way(&self, from: NodeId, to: NodeId) {
         let mut state = self.state.lock();
-        state.paths.entry((from, to)).or_default().set_cut(true);
+        let path = state.path(from, to);
+        path.set_cut(true);
+        path.pipes.retain(PipeBreaker::in_use);
+        let streams = path.pipes.len() as u64;
+        for pipe in &path.pipes {
+            pipe.stall();
+        }
+        state.tally.cut += streams;
         let wait = state.failure_after;
         for way in [(from, to), (to, from)] {
-            let pipes = std::mem::take(&mut state.paths.entry(way).or_default().pipes);
+            let pipes = std::mem::take(&mut state.path(way.0, way.1).pipes);
             break_later(pipes, wait, "the connection timed out");
         }
     }
@@ -136,9 +101,8 @@ impl Hub {
     /// Mends both directions between two nodes.
     pub fn heal(&self, a: NodeId, b: NodeId) {
         let mut state = self.state.lock();
-        for way in [(a, b), (b, a)] {
-            state.paths.entry(way).or_default().set_cut(false);
-        }
+        state.path(a, b).set_cut(false);
+        state.path(b, a).set_cut(false);
     }
 
     /// Mends every path.
@@ -151,64 +115,52 @@ impl Hub {
     /// Takes a node away, as if its process was killed: what it was doing for others stops where it is.
     pub fn take_away(&self, node: NodeId) {
         let mut state = self.state.lock();
-        if let Some(seat) = state.nodes.remove(&node) {
-            seat.gone.send_replace(true);
-        }
+        let seat = state.nodes.remove(&node);
         let wait = state.failure_after;
         for ((from, to), path) in &mut state.paths {
             if *from == node || *to == node {
                 break_later(std::mem::take(&mut path.pipes), wait, "the node is gone");
             }
         }
-    }
-
-    /// The latency of a path.
-    pub(super) fn latency(&self, from: NodeId, to: NodeId) -> Duration {
-        let state = self.state.lock();
-        let own = state.paths.get(&(from, to)).and_then(|path| path.latency);
-        own.unwrap_or(state.latency)
+        drop(state);
+        if let Some(seat) = seat {
+            seat.leave();
+        }
+        self.thaw(node);
     }
 
     pub(super) fn failure_after(&self) -> Duration {
         self.state.lock().failure_after
     }
 
-    /// Whether a message sent now would arrive.
-    pub(super) fn is_cut(&self, from: NodeId, to: NodeId) -> bool {
-        let state = self.state.lock();
-        state.paths.get(&(from, to)).is_some_and(Path::is_cut)
-    }
-
-    /// What counts up with each cut and each mending of a path.
-    pub(super) fn cuts(&self, from: NodeId, to: NodeId) -> watch::Receiver<u64> {
+    /// Has the two pipes of a stream break with its path. Cut now: nobody will break them later, so they are at once.
+    pub(super) fn watch_stream(&self, from: NodeId, to: NodeId, there: PipeBreaker, back: PipeBreaker) {
         let mut state = self.state.lock();
-        state.paths.entry((from, to)).or_default().cuts.subscribe()
-    }
-
-    /// What is needed of a node to talk to it.
-    pub(super) fn with_seat<T>(&self, node: NodeId, look: impl FnOnce(&Seat) -> T) -> Option<T> {
-        self.state.lock().nodes.get(&node).map(look)
-    }
-
-    /// Has a pipe break with its path.
-    pub(super) fn watch_pipe(&self, from: NodeId, to: NodeId, pipe: PipeBreaker) {
-        let mut state = self.state.lock();
-        let pipes = &mut state.paths.entry((from, to)).or_default().pipes;
-        pipes.retain(PipeBreaker::in_use);
-        pipes.push(pipe);
+        let cut = state.is_cut(from, to) || state.is_cut(to, from);
+        state.tally.cut += u64::from(cut);
+        for (a, b, pipe) in [(from, to, there), (to, from, back)] {
+            if cut {
+                pipe.break_with("the connection timed out");
+                continue;
+            }
+            let pipes = &mut state.path(a, b).pipes;
+            pipes.retain(PipeBreaker::in_use);
+            pipes.push(pipe);
+        }
     }
 
     /// Breaks the streams between two nodes at once.
     pub(super) fn break_streams(&self, a: NodeId, b: NodeId, reason: &'static str) {
         let mut state = self.state.lock();
         for way in [(a, b), (b, a)] {
-            let pipes = std::mem::take(&mut state.paths.entry(way).or_default().pipes);
+            let pipes = std::mem::take(&mut state.path(way.0, way.1).pipes);
             break_later(pipes, Duration::ZERO, reason);
         }
     }
 }
 
-fn break_later(pipes: Vec<PipeBreaker>, wait: Duration, reason: &'static str) {
+/// Breaks pipes when the time has come that a lost connection takes to be noticed.
+pub(super) fn break_later(pipes: Vec<PipeBreaker>, wait: Duration, reason: &'static str) {
     if wait.is_zero() || pipes.is_empty() {
         for pipe in pipes {
             pipe.break_with(reason);

@@ -1,3 +1,8 @@
+mod fixture;
+mod freeze;
+mod observe;
+mod weather;
+
 use std::sync::Arc;
 use std::time::Duration;
 
