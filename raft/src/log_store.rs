@@ -65,9 +65,10 @@ struct Shared {
 struct Numbered {
     memory: Memory,
     write: u64,
-    /// The last write that is durable, and the last entry when it was asked for.
+    /// The last write that is durable, the last entry when it was asked for, and the last durable vote.
     flushed: u64,
     acknowledged: Option<LogId>,
+    acknowledged_vote: Option<Vote>,
 }
 
 struct Job {
@@ -101,6 +102,7 @@ impl LogStore {
             database,
             memory: RwLock::new(Numbered {
                 acknowledged: memory.state().last_log_id,
+                acknowledged_vote: memory.vote,
                 memory,
                 write: 0,
                 flushed: 0,
@@ -320,6 +322,10 @@ async fn write_jobs(shared: Arc<Shared>, mut jobs: mpsc::UnboundedReceiver<Job>)
         let (number, last) = batch.last().map_or((0, None), |job: &Job| (job.number, job.last));
         let committed = batch.last().and_then(|job| job.committed);
         let (mut writes, dones): (Vec<_>, Vec<_>) = batch.drain(..).map(|job| (job.write, job.done)).unzip();
+        let vote = writes.iter().rev().find_map(|write| match write {
+            Write::Vote(vote) => Some(*vote),
+            _ => None,
+        });
         if let Some(upto) = committed.filter(|_| committed > stored_committed) {
             writes.push(Write::Committed(upto));
             stored_committed = committed;
@@ -339,6 +345,7 @@ async fn write_jobs(shared: Arc<Shared>, mut jobs: mpsc::UnboundedReceiver<Job>)
             let mut numbered = shared.memory.write();
             numbered.memory.flushed(number);
             (numbered.flushed, numbered.acknowledged) = (number, last);
+            numbered.acknowledged_vote = vote.or(numbered.acknowledged_vote);
         }
         for done in dones {
             let result = failed.as_ref().map_or(Ok(()), |error| Err(error.to_io()));

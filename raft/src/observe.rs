@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use openraft::EntryPayload;
 use openraft::async_runtime::WatchReceiver;
-use tetryx_protocol::id::{NodeId, ProposalId};
+use tetryx_protocol::id::{ClientId, NodeId, ProposalId};
 use tetryx_state::Command;
 
 use crate::error::ReplicaError;
@@ -81,10 +81,12 @@ impl ObservedVote {
 pub struct Observation {
     /// The replica.
     pub node: NodeId,
+    /// As whom it proposes: another client after each start.
+    pub opened_as: ClientId,
     /// The term it is in.
     pub term: u64,
     /// Its last promise that is durable.
-    pub vote: ObservedVote,
+    pub vote: Option<ObservedVote>,
     /// Its part.
     pub role: ReplicaRole,
     /// Who leads, as far as it knows.
@@ -166,8 +168,9 @@ impl Replica {
         let matched = metrics.replication.iter().flatten();
         Observation {
             node: self.id(),
+            opened_as: self.proposals().client(),
             term: metrics.current_term,
-            vote: ObservedVote::of(&metrics.vote),
+            vote: log.acknowledged_vote.as_ref().map(ObservedVote::of),
             role: ReplicaRole::from(metrics.state),
             leader: metrics.current_leader.map(|id| id.0),
             last_log: position(log.last),

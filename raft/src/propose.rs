@@ -75,6 +75,11 @@ impl Proposals {
         }
     }
 
+    /// As whom they are made.
+    pub(crate) fn client(&self) -> ClientId {
+        self.client
+    }
+
     /// How many have no answer yet.
     pub(crate) fn open_count(&self) -> usize {
         self.serials.lock().open.len()

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use super::{APPLY_BYTES, LogStore, Shared};
 use crate::error::ReplicaError;
-use crate::types::{Entry, LogId};
+use crate::types::{Entry, LogId, Vote};
 
 /// A look at the log, which does not keep it open.
 #[derive(Clone, Debug)]
@@ -17,6 +17,7 @@ pub(crate) struct LogEnd {
     pub(crate) last: Option<LogId>,
     /// The last entry when something was last acknowledged as durable.
     pub(crate) acknowledged: Option<LogId>,
+    pub(crate) acknowledged_vote: Option<Vote>,
     /// Changes that are not durable yet.
     pub(crate) unflushed: u64,
     /// What the newest entries take in memory.
@@ -39,6 +40,7 @@ impl LogWatch {
         LogEnd {
             last: numbered.memory.state().last_log_id,
             acknowledged: numbered.acknowledged,
+            acknowledged_vote: numbered.acknowledged_vote,
             unflushed: numbered.write - numbered.flushed,
             cached_bytes: numbered.memory.tail_bytes(),
         }

@@ -18,8 +18,9 @@ async fn a_quiet_cluster_is_seen_to_agree() {
     for observation in &seen {
         let end = observation.last_log.expect("there are entries");
         assert_eq!(end.index, applied.index);
-        assert_eq!(end.office(), observation.vote.office());
-        assert!(observation.vote.is_granted);
+        let vote = observation.vote.expect("somebody was elected");
+        assert_eq!(end.office(), vote.office());
+        assert!(vote.is_granted);
         assert_eq!(observation.leader, Some(end.leader));
         for position in [
             observation.acknowledged,
@@ -113,4 +114,21 @@ async fn a_replica_that_was_shut_down_shows_no_log() {
 
     assert_eq!(replica.observe().last_log, None);
     replica.entries(0..10).await.expect_err("its files are closed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_was_killed_shows_the_vote_and_the_log_it_had_acknowledged() {
+    let mut cluster = Cluster::of(3, 504).await;
+    let applied = cluster.replica(1).add(1).await;
+    cluster.wait_all_applied(applied.index).await;
+    let before = cluster.replica(2).observe();
+
+    cluster.kill(node(2));
+    cluster.hub.isolate(node(2));
+    let after = cluster.start(node(2)).await.observe();
+
+    assert_eq!(after.vote, before.vote);
+    assert_eq!(after.last_log, before.acknowledged);
+    assert_eq!(after.term, before.term);
+    assert_ne!(after.opened_as, before.opened_as);
 }

@@ -4,7 +4,7 @@
 
 use tetryx_protocol::cache::CacheName;
 use tetryx_protocol::hash::{ManifestHash, NarHash};
-use tetryx_protocol::id::{InviteId, NodeId, TokenId};
+use tetryx_protocol::id::{InviteId, NodeId, ProposalId, TokenId};
 use tetryx_protocol::placement::PlaceCandidate;
 use tetryx_protocol::store_path::StorePathHash;
 use tetryx_protocol::time::UtcTime;
@@ -14,8 +14,9 @@ use crate::error::StateError;
 use crate::key;
 use crate::records::{
     AuditRecord, CacheRecord, CheckRecord, ClockRecord, ClusterRecord, InviteRecord, MemberRecord, NarRecord,
-    PathRecord, Record, TokenRecord,
+    PathRecord, Record, ReplyRecord, TokenRecord,
 };
+use crate::reply::Reply;
 pub use crate::snapshot::state_hash;
 use crate::tables::{ReadTables, Table};
 
@@ -193,6 +194,12 @@ pub fn token<T: ReadTables>(tables: &T, token: &TokenId) -> Access<T, Option<Tok
 /// All tokens of the registry, by id.
 pub fn tokens<T: ReadTables>(tables: &T) -> Access<T, Vec<(TokenId, TokenRecord)>> {
     rows(Walk::table(tables, Table::Tokens), usize::MAX, key::parse_token)
+}
+
+/// What was replied to a proposal that its client may still repeat.
+pub fn reply<T: ReadTables>(tables: &T, proposal: &ProposalId) -> Access<T, Option<Reply>> {
+    let record: Option<ReplyRecord> = get(tables, &key::reply(&proposal.client, proposal.serial))?;
+    Ok(record.map(|record| record.reply))
 }
 
 /// At most `limit` audit records with their log indices, oldest first, beginning after `after`.

@@ -38,6 +38,8 @@ fn a_repeated_proposal_gets_its_reply_again_and_changes_nothing() {
     let reply = world.apply(&command);
     let before = world.tables.clone();
     assert_eq!(world.apply(&command), reply);
+    let remembered = query::reply(&world.tables, &command.proposal).unwrap();
+    assert_eq!(remembered.as_ref(), Some(&reply));
     assert_eq!(
         reply,
         Reply::Done(Outcome::CacheCreated),
