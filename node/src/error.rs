@@ -127,7 +127,7 @@ impl NodeError {
 
 impl NodeError {
     /// The error with its causes, on one line.
-    pub(crate) fn chain(&self) -> String {
+    pub fn chain(&self) -> String {
         chain(self)
     }
 }

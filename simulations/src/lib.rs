@@ -16,6 +16,8 @@ mod environment;
 mod machine;
 mod nar;
 mod node;
+pub mod runner;
+pub mod world;
 
 pub use answer::Answer;
 pub use client::Upload;

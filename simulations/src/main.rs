@@ -1,0 +1,193 @@
+//! Lives through simulated worlds and says which promises held.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Parser;
+use tetryx_simulations::runner::{Batch, live_in_this_process, report_line};
+use tetryx_simulations::world::{Report, Wish};
+
+/// Runs whole clusters in simulated worlds: the node's own code over links, disks, clocks and chance that come from a
+/// seed, with everything going wrong that can. Prints which promise was broken, if one was, and the command that repeats
+/// it. docs/SIMULATION.md says what is simulated and what is not.
+#[derive(Debug, Parser)]
+#[command(name = "tetryx-simulations", version)]
+struct Options {
+    /// Live through the worlds of these seeds: FIRST..END, without END
+    #[arg(long, value_name = "A..B", required_unless_present = "seed")]
+    seeds: Option<Seeds>,
+    /// Live through the world of one seed
+    #[arg(long, value_name = "S", conflicts_with = "seeds")]
+    seed: Option<u64>,
+    /// Stations at the beginning; drawn by each seed when not given
+    #[arg(long, value_name = "N")]
+    nodes: Option<usize>,
+    /// Virtual hours of faults and clients in each world [default: 1]
+    #[arg(long, value_name = "H")]
+    hours: Option<f64>,
+    /// Print each event as it happens
+    #[arg(long, requires = "seed")]
+    trace: bool,
+    /// Run each seed twice, and fail when the two traces differ
+    #[arg(long, requires = "seeds")]
+    twice: bool,
+    /// Worlds at one time, each in a process of its own [default: one for each processor]
+    #[arg(long, value_name = "J")]
+    jobs: Option<usize>,
+    /// Print the report as a line of JSON
+    #[arg(long, requires = "seed", hide = true)]
+    report: bool,
+}
+
+/// `A..B`.
+#[derive(Clone, Debug)]
+struct Seeds(Range<u64>);
+
+impl FromStr for Seeds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once("..").and_then(|(first, end)| {
+            let seeds = first.parse().ok()?..end.parse().ok()?;
+            (!seeds.is_empty()).then_some(seeds)
+        });
+        parts
+            .map(Self)
+            .ok_or_else(|| format!("{text:?} is not a range of seeds; write it like 1..25"))
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "reports are what this program is for")]
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let wish = Wish {
+        stations: options.nodes,
+        hours: options.hours,
+    };
+    let batch = Batch {
+        wish,
+        jobs: options
+            .jobs
+            .unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from)),
+        arguments: Vec::new(),
+    };
+    if let Some(seed) = options.seed {
+        let report = live_in_this_process(seed, wish, options.trace);
+        if options.report {
+            match report_line(&report) {
+                Ok(line) => println!("{line}"),
+                Err(error) => println!("the report cannot be written: {error}"),
+            }
+        } else {
+            print!("{}", describe(&report, &batch));
+        }
+        return if report.violation.is_none() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        };
+    }
+    let seeds = options.seeds.expect("one of the two is required").0;
+    if run_many(&batch, seeds, options.twice) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Runs the seeds and says how it went; returns whether all promises held.
+#[expect(clippy::print_stdout, reason = "reports are what this program is for")]
+fn run_many(batch: &Batch, seeds: Range<u64>, twice: bool) -> bool {
+    let mut sum = Sum::default();
+    batch.run_all(seeds, |seed, report| {
+        let report = match report {
+            Ok(report) => report,
+            Err(error) => {
+                println!("{error}");
+                sum.failed += 1;
+                return true;
+            }
+        };
+        if twice {
+            match batch.run(seed) {
+                Ok(again) if again.trace_hash == report.trace_hash => {}
+                Ok(again) => {
+                    println!(
+                        "seed {seed} differs from itself: {} lines with hash {}, then {} lines with hash {}",
+                        report.trace_lines, report.trace_hash, again.trace_lines, again.trace_hash
+                    );
+                    sum.failed += 1;
+                }
+                Err(error) => {
+                    println!("{error}");
+                    sum.failed += 1;
+                }
+            }
+        }
+        print!("{}", describe(&report, batch));
+        sum.add(&report);
+        true
+    });
+    print!("{}", sum.describe());
+    sum.failed == 0
+}
+
+/// One line for a world whose promises held, all that is known for another.
+fn describe(report: &Report, batch: &Batch) -> String {
+    let Report { seed, plan, .. } = report;
+    let Some(violation) = &report.violation else {
+        let rest = report.converged_after.unwrap_or(Duration::ZERO);
+        return format!(
+            "seed {seed}: every promise held; {plan}; at rest after {} s; trace {}\n",
+            rest.as_secs(),
+            &report.trace_hash[..16]
+        );
+    };
+    let last = report.last.iter().rev().take(60).rev();
+    let last: String = last.map(|line| format!("    {line}\n")).collect();
+    format!(
+        "seed {seed}: BROKEN after {:.3} s\n  promise: {}\n  how: {}\n  world: {plan}\n  last events:\n{last}  \
+         repeat it with: cargo run -p tetryx-simulations --release -- {} --trace\n",
+        violation.at.as_secs_f64(),
+        violation.promise,
+        violation.detail,
+        batch.arguments_for(*seed).join(" ")
+    )
+}
+
+/// What many worlds came to.
+#[derive(Default)]
+struct Sum {
+    worlds: u64,
+    failed: u64,
+    lived: Duration,
+    counts: BTreeMap<String, u64>,
+}
+
+impl Sum {
+    fn add(&mut self, report: &Report) {
+        self.worlds += 1;
+        self.failed += u64::from(report.violation.is_some());
+        self.lived += report.lived;
+        for (what, count) in &report.counts {
+            *self.counts.entry(what.clone()).or_default() += count;
+        }
+    }
+
+    fn describe(&self) -> String {
+        let counts: String = self
+            .counts
+            .iter()
+            .map(|(what, count)| format!("  {count:>12} {what}\n"))
+            .collect();
+        format!(
+            "{} worlds, {:.1} cluster-hours, {} broken\n{counts}",
+            self.worlds,
+            self.lived.as_secs_f64() / 3600.0,
+            self.failed
+        )
+    }
+}
