@@ -9,20 +9,33 @@ use std::{
 /// Crate folder, and the crates of ours that it may depend on (docs/ARCHITECTURE.md, "Code map").
 const LAYERS: &[(&str, &[&str])] = &[
     ("protocol", &[]),
+    ("protocol/environment", &["tetryx-protocol"]),
     ("raft/state", &["tetryx-protocol"]),
-    ("raft", &["tetryx-protocol", "tetryx-state"]),
+    (
+        "raft",
+        &["tetryx-environment", "tetryx-protocol", "tetryx-state"],
+    ),
     ("node/store", &["tetryx-protocol"]),
     ("node/link", &["tetryx-protocol"]),
     ("node/gossip", &["tetryx-protocol"]),
-    ("node/blobs", &["tetryx-link", "tetryx-protocol"]),
+    (
+        "node/blobs",
+        &["tetryx-environment", "tetryx-link", "tetryx-protocol"],
+    ),
     (
         "node/transfer",
-        &["tetryx-link", "tetryx-protocol", "tetryx-store"],
+        &[
+            "tetryx-environment",
+            "tetryx-link",
+            "tetryx-protocol",
+            "tetryx-store",
+        ],
     ),
     (
         "node",
         &[
             "tetryx-blobs",
+            "tetryx-environment",
             "tetryx-gossip",
             "tetryx-link",
             "tetryx-protocol",
@@ -36,6 +49,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "simulations",
         &[
+            "tetryx-environment",
+            "tetryx-gossip",
             "tetryx-link",
             "tetryx-node",
             "tetryx-protocol",
