@@ -30,6 +30,11 @@ impl Members {
         self.changed.entry(station).or_insert(Standing::Leaving);
     }
 
+    /// It has joined after all.
+    pub(crate) fn stays(&mut self, station: usize) {
+        self.changed.remove(&station);
+    }
+
     /// Somebody asks for its removal.
     pub(crate) fn is_removed(&mut self, station: usize) {
         self.changed.insert(station, Standing::Removed);

@@ -38,6 +38,13 @@ pub(crate) struct TokenCall {
     op: OpId,
 }
 
+impl TokenCall {
+    /// Which token it is about.
+    pub(crate) fn serial(&self) -> u64 {
+        self.serial
+    }
+}
+
 #[derive(Debug, Default)]
 struct Promised {
     issued: Option<(TokenId, String)>,
