@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use tetryx_link::memory::Hub;
+use tetryx_link::memory::{Conditions, Hub};
 use tetryx_link::{Channel, Handler, Links, Service};
 use tetryx_protocol::id::NodeId;
 
@@ -92,12 +92,24 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .start_paused(true)
         .build()?;
     let latency = |hub: &Hub| hub.set_latency_everywhere(Duration::from_millis(20));
+    let weather = |hub: &Hub| {
+        hub.set_weather_everywhere(Conditions {
+            latency: Duration::from_millis(20),
+            jitter: Duration::from_millis(5),
+            loss_permille: 10,
+            break_permille: 1,
+            duplicate_permille: 10,
+            rate: Some(1 << 30),
+        });
+    };
     runtime.block_on(async {
         calls("calls answered at once, nothing set", count, true, |_| {}).await;
         calls("calls, nothing set", count, false, |_| {}).await;
         calls("calls, latency 20 ms", count, false, latency).await;
+        calls("calls, weather", count, false, weather).await;
         pieces("pieces, nothing set", count, |_| {}).await;
         pieces("pieces, latency 20 ms", count, latency).await;
+        pieces("pieces, weather", count, weather).await;
     });
     Ok(())
 }

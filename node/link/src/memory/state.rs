@@ -142,6 +142,11 @@ impl Path {
         self.cuts % 2 == 1
     }
 
+    /// Forgets what is queued: it is on its way.
+    pub(super) fn empty_queue(&mut self) {
+        self.busy_until = None;
+    }
+
     /// Queues bytes; returns how long from now until they have left.
     fn queue(&mut self, bytes: usize, rate: u64) -> Duration {
         let now = now();

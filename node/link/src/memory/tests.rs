@@ -191,6 +191,24 @@ async fn a_stream_carries_more_than_its_window() {
 }
 
 #[tokio::test]
+async fn a_reader_of_many_gets_as_many_pieces_as_are_there() {
+    let two = two();
+    let Channel { mut send, mut recv } = two.a.open(B, Service::Chunks).await.unwrap();
+    for piece in [&b"one"[..], b"two", b"three"] {
+        send.write_all(piece).await.unwrap();
+    }
+    send.finish().unwrap();
+    send.received().await.unwrap();
+
+    let mut pieces = vec![Bytes::new(); 8];
+    let read = recv.read_pieces(&mut pieces).await.unwrap();
+
+    assert_eq!(read, Some(3));
+    assert_eq!(pieces[..3], ["one", "two", "three"]);
+    assert_eq!(recv.read_pieces(&mut pieces).await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn a_stream_dropped_unfinished_is_not_taken_for_whole() {
     let two = two();
     let Channel { mut send, mut recv } = two.a.open(B, Service::Chunks).await.unwrap();

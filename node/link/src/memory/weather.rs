@@ -69,22 +69,31 @@ impl Hub {
         self.set_weather_one_way(b, a, conditions);
     }
 
-    /// The weather in one direction.
+    /// The weather in one direction. What is on its way arrives when it would have; what leaves from now on does not
+    /// queue behind it.
     pub fn set_weather_one_way(&self, from: NodeId, to: NodeId, conditions: Conditions) {
-        self.state.lock().path(from, to).weather = Some(conditions);
+        let mut state = self.state.lock();
+        let path = state.path(from, to);
+        path.weather = Some(conditions);
+        path.empty_queue();
     }
 
     /// The weather between any two nodes, unless [`Hub::set_weather`] says otherwise.
     pub fn set_weather_everywhere(&self, conditions: Conditions) {
-        self.state.lock().weather = Some(conditions);
+        let mut state = self.state.lock();
+        state.weather = Some(conditions);
+        for path in state.paths.values_mut() {
+            path.empty_queue();
+        }
     }
 
-    /// Ends all weather. What is on its way arrives when it would have.
+    /// Ends all weather.
     pub fn clear_weather(&self) {
         let mut state = self.state.lock();
         state.weather = None;
         for path in state.paths.values_mut() {
             path.weather = None;
+            path.empty_queue();
         }
     }
 

@@ -231,6 +231,23 @@ async fn a_heartbeat_waits_for_little_of_a_bulk_transfer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn better_weather_does_not_wait_for_the_queue_of_worse() {
+    let pair = Pair::under(Conditions {
+        rate: Some(100),
+        ..CALM
+    });
+    let slow = tokio::spawn(pair.a.call(B, Service::Rpc, Bytes::from_static(&[0; 1000])));
+    tokio::time::sleep(ms(100)).await;
+
+    pair.hub.set_weather(A, B, CALM);
+    pair.ask(1).await.unwrap();
+
+    assert_eq!(pair.elapsed(), ms(100));
+    assert!(slow.await.unwrap().is_ok());
+    assert_eq!(pair.elapsed(), ms(10_000));
+}
+
+#[tokio::test(start_paused = true)]
 async fn under_weather_a_call_arrives_although_its_caller_has_given_up() {
     let pair = Pair::under(Conditions {
         latency: ms(100),
