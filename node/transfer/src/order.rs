@@ -204,9 +204,11 @@ impl Errand {
         *batch_bytes = 0;
         let frames = std::mem::take(batch);
         let (events, provider) = (self.events.clone(), self.order.provider);
-        self.shared.verifier.spawn(slot, frames, move |verified| {
+        let verified = self.shared.verifier.begin(slot, frames);
+        tokio::spawn(async move {
+            let verified = verified.await;
             // Nobody listens any more when the fetch was given up.
-            let _ = events.blocking_send(Event::Verified { provider, verified });
+            let _ = events.send(Event::Verified { provider, verified }).await;
         });
     }
 

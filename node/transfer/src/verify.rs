@@ -1,6 +1,7 @@
 //! Opens frames, checks them against their names, and puts them into the store: on blocking threads, as many at a
 //! time as there are cores.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -58,23 +59,21 @@ impl Verifier {
         slot.expect("the semaphore is never closed")
     }
 
-    /// Verifies and stores a batch on a blocking thread, which then calls `done`.
-    pub(crate) fn spawn(
+    /// Begins to verify and store a batch on a blocking thread; resolves when that is done, and goes on without being
+    /// asked.
+    pub(crate) fn begin(
         &self,
         slot: OwnedSemaphorePermit,
         frames: Vec<Frame>,
-        done: impl FnOnce(Verified) + Send + 'static,
-    ) {
+    ) -> impl Future<Output = Verified> + Send + use<> {
         let (store, openers) = (Arc::clone(&self.store), Arc::clone(&self.openers));
-        let work = self.io.run(move || {
+        self.io.run_unwinding(move || {
             let mut opener = openers.lock().pop().unwrap_or_default();
             let verified = verify(&store, &mut opener, frames);
             openers.lock().push(opener);
             drop(slot);
-            done(verified);
-        });
-        // It tells by itself when it is done.
-        drop(work);
+            verified
+        })
     }
 }
 
@@ -86,8 +85,14 @@ fn verify(store: &ChunkStore, opener: &mut FrameOpener, frames: Vec<Frame>) -> V
     };
     let mut good = Vec::with_capacity(frames.len());
     for frame in frames {
-        match opener.open(&frame.bytes, frame.chunk, frame.raw_len) {
-            Ok(_) => {
+        let opened = opener.open(&frame.bytes, frame.chunk, frame.raw_len).map(|_| ());
+        #[cfg(feature = "mutants")]
+        let opened = opened.or_else(|error| {
+            let is_trusted = tetryx_environment::mutant::Mutant::FetchedUnverified.is_active();
+            if is_trusted { Ok(()) } else { Err(error) }
+        });
+        match opened {
+            Ok(()) => {
                 verified.stored.push((frame.item, frame.bytes.len() as u64));
                 good.push((frame.chunk, frame.raw_len, frame.bytes));
             }
