@@ -17,6 +17,7 @@ mod machine;
 mod nar;
 mod node;
 pub mod runner;
+pub mod scale;
 pub mod world;
 
 pub use answer::Answer;

@@ -2,20 +2,29 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 use tetryx_simulations::runner::{Batch, live_in_this_process, report_line};
+use tetryx_simulations::scale::{Scale, measure};
 use tetryx_simulations::world::{Report, Wish};
 
 /// Runs whole clusters in simulated worlds: the node's own code over links, disks, clocks and chance that come from a
 /// seed, with everything going wrong that can. Prints which promise was broken, if one was, and the command that repeats
 /// it. docs/SIMULATION.md says what is simulated and what is not.
 #[derive(Debug, Parser)]
-#[command(name = "tetryx-simulations", version)]
+#[command(
+    name = "tetryx-simulations",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
 struct Options {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Live through the worlds of these seeds: FIRST..END, without END
     #[arg(long, value_name = "A..B", required_unless_present = "seed")]
     seeds: Option<Seeds>,
@@ -42,6 +51,24 @@ struct Options {
     report: bool,
 }
 
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Measures how fast presence, the log and data spread among many stations, and draws the curves
+    Scale(ScaleOptions),
+}
+
+#[derive(Debug, Args)]
+struct ScaleOptions {
+    /// Stations, 30 % of them by geostationary satellites
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(3..=1000))]
+    stations: u16,
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    seed: u64,
+    /// The folder for scale-gossip.svg, scale-log.svg and scale-data.svg
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    out: PathBuf,
+}
+
 /// `A..B`.
 #[derive(Clone, Debug)]
 struct Seeds(Range<u64>);
@@ -63,6 +90,9 @@ impl FromStr for Seeds {
 #[expect(clippy::print_stdout, reason = "reports are what this program is for")]
 fn main() -> ExitCode {
     let options = Options::parse();
+    if let Some(Command::Scale(options)) = &options.command {
+        return scale(options);
+    }
     let wish = Wish {
         stations: options.nodes,
         hours: options.hours,
@@ -95,6 +125,32 @@ fn main() -> ExitCode {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    }
+}
+
+/// Measures, draws, and prints the table; whether everything reached everybody.
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "figures are what this is for; how far it is goes beside them"
+)]
+fn scale(options: &ScaleOptions) -> ExitCode {
+    let scale = Scale::new(options.stations.into(), options.seed);
+    let findings = measure(scale, &mut |what| eprintln!("{what}"));
+    let drawn = findings.and_then(|findings| findings.draw(&options.out).map(|()| findings));
+    match drawn {
+        Ok(findings) => {
+            print!("{}", findings.table());
+            if findings.is_whole() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Err(why) => {
+            eprintln!("tetryx-simulations: {why}");
+            ExitCode::from(2)
+        }
     }
 }
 

@@ -24,6 +24,7 @@ mod logs;
 mod oracle;
 mod plan;
 mod promise;
+mod quiet;
 mod report;
 mod run;
 mod station;
