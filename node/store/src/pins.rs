@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tetryx_protocol::hash::{ChunkHash, ManifestHash};
 use tetryx_protocol::time::UtcTime;
 
 use crate::index::{PinChanges, StoredPin};
@@ -43,6 +44,19 @@ pub struct PinInfo {
     pub touched: Option<UtcTime>,
 }
 
+/// What one pin protects, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PinContents {
+    /// Its name.
+    pub id: PinId,
+    /// Another number for each pin of that name: one that was released and made again is another pin.
+    pub made: u64,
+    /// Chunks it protects, whether they are here or not.
+    pub chunks: Vec<ChunkHash>,
+    /// Manifests it protects.
+    pub manifests: Vec<ManifestHash>,
+}
+
 /// Keeps chunks from collection while a read lasts; dropping it releases them.
 #[derive(Debug)]
 #[must_use = "the chunks are protected only while the hold lives"]
@@ -71,10 +85,13 @@ pub(crate) struct PinTable {
     dropped: Vec<PinId>,
     /// Grows whenever a pin protects something new.
     sequence: u64,
+    /// Pins made so far.
+    made: u64,
 }
 
 #[derive(Debug, Default)]
 struct Pin {
+    made: u64,
     keys: HashSet<Key>,
     /// The part of `keys` that the index does not hold yet.
     unsaved: Vec<Key>,
@@ -94,7 +111,9 @@ impl PinTable {
                 *table.counts.entry(*key).or_default() += 1;
             }
             let touched = stored.touched.map(UtcTime::from_unix_ms);
+            table.made += 1;
             let pin = Pin {
+                made: table.made,
                 keys,
                 rows: stored.rows,
                 touched,
@@ -106,7 +125,7 @@ impl PinTable {
     }
 
     pub(crate) fn pin(&mut self, id: &PinId, keys: impl Iterator<Item = Key>) {
-        let pin = self.pins.entry(*id).or_default();
+        let pin = pin_of(&mut self.pins, &mut self.made, id);
         let before = pin.unsaved.len();
         for key in keys {
             if pin.keys.insert(key) {
@@ -120,7 +139,7 @@ impl PinTable {
     }
 
     pub(crate) fn touch(&mut self, id: &PinId, now: UtcTime) {
-        let pin = self.pins.entry(*id).or_default();
+        let pin = pin_of(&mut self.pins, &mut self.made, id);
         pin.touched = Some(now);
         pin.touch_unsaved = true;
     }
@@ -189,6 +208,27 @@ impl PinTable {
             .collect()
     }
 
+    pub(crate) fn contents(&self) -> Vec<PinContents> {
+        let contents = self.pins.iter().map(|(id, pin)| {
+            let (mut chunks, mut manifests) = (Vec::new(), Vec::new());
+            for key in &pin.keys {
+                match key {
+                    Key::Chunk(chunk) => chunks.push(*chunk),
+                    Key::Manifest(manifest) => manifests.push(*manifest),
+                }
+            }
+            chunks.sort_unstable();
+            manifests.sort_unstable();
+            PinContents {
+                id: *id,
+                made: pin.made,
+                chunks,
+                manifests,
+            }
+        });
+        contents.collect()
+    }
+
     /// The count of pins, and of the keys that pins and holds protect.
     pub(crate) fn totals(&self) -> (u64, u64) {
         (self.pins.len() as u64, self.counts.len() as u64)
@@ -232,4 +272,15 @@ impl PinTable {
         }
         self.dropped.extend(changes.dropped);
     }
+}
+
+/// The pin of that name, made if there is none.
+fn pin_of<'a>(pins: &'a mut BTreeMap<PinId, Pin>, made: &mut u64, id: &PinId) -> &'a mut Pin {
+    pins.entry(*id).or_insert_with(|| {
+        *made += 1;
+        Pin {
+            made: *made,
+            ..Pin::default()
+        }
+    })
 }

@@ -10,7 +10,7 @@ use crate::catalog::{Catalog, Entry};
 use crate::disk::Disk;
 use crate::error::StoreError;
 use crate::flush::Progress;
-use crate::pins::{Hold, PinId, PinInfo, PinTable};
+use crate::pins::{Hold, PinContents, PinId, PinInfo, PinTable};
 use crate::record::Key;
 use crate::segments::Segments;
 use crate::writer::Writer;
@@ -183,6 +183,12 @@ impl ChunkStore {
     #[must_use]
     pub fn pins(&self) -> Vec<PinInfo> {
         self.inner.pins.lock().infos()
+    }
+
+    /// What each pin protects. For whoever checks that it is protected.
+    #[must_use]
+    pub fn pinned(&self) -> Vec<PinContents> {
+        self.inner.pins.lock().contents()
     }
 
     /// Protects chunks while a read lasts; not stored.

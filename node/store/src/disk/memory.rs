@@ -8,6 +8,12 @@ use parking_lot::Mutex;
 
 use super::{Disk, DiskFile, OpenMode};
 
+mod durable;
+mod trouble;
+
+pub use durable::{DurableFile, DurableVersion};
+pub use trouble::{Failures, Remains};
+
 /// What a crash leaves of the bytes and directory entries that were not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Survivors {
@@ -38,14 +44,20 @@ struct Inner {
     operations: u64,
     crash_at: Option<u64>,
     failing_syncs: u64,
+    failures: Failures,
     /// Grows with each restart: handles of an earlier life are dead.
     life: u64,
+    /// Files made so far.
+    inodes: u64,
 }
 
 #[derive(Debug, Default)]
 struct Inode {
+    number: u64,
     current: Vec<u8>,
     durable: Vec<u8>,
+    /// How often something of `durable` was changed or cut off, rather than appended to.
+    rewrites: u64,
     /// What leads from `durable` to `current`.
     pending: Vec<Change>,
 }
@@ -75,7 +87,9 @@ impl MemoryDisk {
                 operations: 0,
                 crash_at: None,
                 failing_syncs: 0,
+                failures: Failures::default(),
                 life: 0,
+                inodes: 0,
             })),
         }
     }
@@ -110,8 +124,8 @@ impl MemoryDisk {
     }
 
     /// Stops the machine and starts it again: open handles die, unsynced bytes meet their fate,
-    /// injected faults are lifted (the capacity stays).
-    pub fn restart(&self, survivors: Survivors) {
+    /// injected faults are lifted (the capacity stays). Tells what became of unsynced writes.
+    pub fn restart(&self, survivors: Survivors) -> Remains {
         let mut inner = self.inner.lock();
         let mut draw = Draw::new(survivors);
         let before = std::mem::take(&mut inner.durable_files);
@@ -136,6 +150,7 @@ impl MemoryDisk {
         inner.writable = None;
         inner.failing_syncs = 0;
         inner.life += 1;
+        draw.remains
     }
 
     /// Changes one stored byte, as a failing disk would.
@@ -150,6 +165,7 @@ impl MemoryDisk {
         inode.current[at] ^= 1 << bit;
         if let Some(byte) = inode.durable.get_mut(at) {
             *byte ^= 1 << bit;
+            inode.rewrites += 1;
         }
     }
 
@@ -165,13 +181,14 @@ impl MemoryDisk {
 }
 
 impl Inner {
-    fn check(&self, life: u64) -> io::Result<()> {
+    fn check(&mut self, life: u64) -> io::Result<()> {
         if self.life != life {
             return Err(io::Error::other(
                 "the file was opened before the machine restarted",
             ));
         }
         if self.crash_at.is_some_and(|at| self.operations >= at) {
+            self.failures.crashed += 1;
             return Err(io::Error::other("the machine has crashed"));
         }
         Ok(())
@@ -205,15 +222,24 @@ impl Inode {
     }
 
     fn sync(&mut self) {
-        for change in self.pending.drain(..) {
-            change.apply_to(&mut self.durable);
+        for change in std::mem::take(&mut self.pending) {
+            self.write_back(&change);
         }
+    }
+
+    fn write_back(&mut self, change: &Change) {
+        let from = match change {
+            Change::Write(at, _) => *at,
+            Change::SetLen(len) => *len,
+        };
+        self.rewrites += u64::from(from < self.durable.len());
+        change.apply_to(&mut self.durable);
     }
 
     fn restart(&mut self, draw: &mut Draw) {
         for change in std::mem::take(&mut self.pending) {
             if let Some(kept) = draw.part(change) {
-                kept.apply_to(&mut self.durable);
+                self.write_back(&kept);
             }
         }
         self.current = self.durable.clone();
@@ -221,6 +247,14 @@ impl Inode {
 }
 
 impl Change {
+    /// Bytes that are written.
+    fn len(&self) -> usize {
+        match self {
+            Self::Write(_, data) => data.len(),
+            Self::SetLen(_) => 0,
+        }
+    }
+
     fn apply_to(&self, bytes: &mut Vec<u8>) {
         match self {
             Self::Write(at, data) => {
@@ -239,6 +273,7 @@ impl Change {
 struct Draw {
     survivors: Survivors,
     state: u64,
+    remains: Remains,
 }
 
 impl Draw {
@@ -247,7 +282,11 @@ impl Draw {
             Survivors::Torn(seed) => seed,
             Survivors::Synced | Survivors::Everything => 0,
         };
-        Self { survivors, state }
+        Self {
+            survivors,
+            state,
+            remains: Remains::NOTHING,
+        }
     }
 
     /// One step of SplitMix64.
@@ -268,6 +307,13 @@ impl Draw {
     }
 
     fn part(&mut self, change: Change) -> Option<Change> {
+        let whole = change.len();
+        let part = self.part_of(change);
+        self.remains.add(whole, part.as_ref().map(Change::len));
+        part
+    }
+
+    fn part_of(&mut self, change: Change) -> Option<Change> {
         match (self.survivors, change) {
             (Survivors::Synced, _) => None,
             (Survivors::Everything, change) => Some(change),
@@ -287,8 +333,9 @@ impl Draw {
 
 impl Disk for MemoryDisk {
     fn list(&self) -> io::Result<Vec<String>> {
-        let inner = self.inner.lock();
-        inner.check(inner.life)?;
+        let mut inner = self.inner.lock();
+        let life = inner.life;
+        inner.check(life)?;
         Ok(inner.files.keys().cloned().collect())
     }
 
@@ -301,7 +348,11 @@ impl Disk for MemoryDisk {
             (None, OpenMode::Existing) => return Err(io::ErrorKind::NotFound.into()),
             (None, OpenMode::Create) => {
                 inner.change(life)?;
-                let inode = Arc::new(Mutex::new(Inode::default()));
+                inner.inodes += 1;
+                let inode = Arc::new(Mutex::new(Inode {
+                    number: inner.inodes,
+                    ..Inode::default()
+                }));
                 inner.files.insert(name.to_owned(), Arc::clone(&inode));
                 inode
             }
@@ -333,8 +384,9 @@ impl Disk for MemoryDisk {
     }
 
     fn free(&self) -> io::Result<u64> {
-        let inner = self.inner.lock();
-        inner.check(inner.life)?;
+        let mut inner = self.inner.lock();
+        let life = inner.life;
+        inner.check(life)?;
         Ok(inner.free())
     }
 }
@@ -388,6 +440,7 @@ impl DiskFile for MemoryFile {
             self.inode.lock().apply(Change::Write(at, bytes[..fits].to_vec()));
         }
         if fits < bytes.len() {
+            disk.failures.full += 1;
             Err(io::ErrorKind::StorageFull.into())
         } else {
             Ok(())
@@ -399,6 +452,7 @@ impl DiskFile for MemoryFile {
         disk.change(self.life)?;
         let current = self.inode.lock().current.len() as u64;
         if len > current && (self.grow(&mut disk, len) < len || disk.writable == Some(0)) {
+            disk.failures.full += 1;
             return Err(io::ErrorKind::StorageFull.into());
         }
         let len = usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
@@ -412,6 +466,7 @@ impl DiskFile for MemoryFile {
         let mut inode = self.inode.lock();
         if disk.failing_syncs > 0 {
             disk.failing_syncs -= 1;
+            disk.failures.syncs += 1;
             // The cache keeps the bytes and calls them clean: they are read until a restart, and
             // no later sync writes them.
             inode.pending.clear();

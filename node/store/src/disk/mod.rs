@@ -12,7 +12,7 @@ use std::sync::Arc;
 mod memory;
 mod real;
 
-pub use memory::{MemoryDisk, Survivors};
+pub use memory::{DurableFile, DurableVersion, Failures, MemoryDisk, Remains, Survivors};
 pub use real::RealDisk;
 
 /// Whether [`Disk::open`] makes a file that is not there.
