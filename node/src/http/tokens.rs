@@ -83,6 +83,8 @@ impl TokenDesk {
         let applied = node.replica().applied_index();
         if verified.good_at.load(Ordering::Relaxed) != applied {
             let record = query::token(&node.replica().view()?, &verified.claims.token)?;
+            #[cfg(feature = "mutants")]
+            let record = record.filter(|_| !ignores_revocations(node));
             if let Some(at) = record.and_then(|record| record.revoked) {
                 return Err(HttpError::new(
                     ErrorName::Unauthorized,
@@ -93,6 +95,14 @@ impl TokenDesk {
         }
         Ok(Arc::clone(&verified.claims))
     }
+}
+
+/// The bug of a mutant.
+#[cfg(feature = "mutants")]
+fn ignores_revocations(node: &Node) -> bool {
+    use tetryx_environment::mutant::Mutant;
+    Mutant::RevocationIgnoredByLearners.is_active()
+        && node.replica().status().role == tetryx_raft::ReplicaRole::Learner
 }
 
 fn check_times(claims: &TokenClaims, now: UtcTime) -> Result<(), HttpError> {

@@ -131,6 +131,11 @@ impl Outbox {
     /// When the journal cannot be read, or was damaged.
     pub(crate) fn open(disk: Arc<dyn Disk>, io: Io, entropy: &dyn Entropy) -> Result<Self, OutboxError> {
         let (journal, records) = Journal::open(disk)?;
+        #[cfg(feature = "mutants")]
+        let records = match tetryx_environment::mutant::Mutant::OutboxForgottenOnRestart.is_active() {
+            true => Vec::new(),
+            false => records,
+        };
         let mut state = State::default();
         records.into_iter().for_each(|record| state.apply(record));
         let waiting = state.waiting.paths();

@@ -55,8 +55,7 @@ pub(super) async fn commit(
         return Ok(response);
     }
 
-    let store = node.store().clone();
-    node.io().run(move || store.flush()).await??;
+    make_durable(node).await?;
     let nars: BTreeMap<NarHash, HoldNar> = paths
         .iter()
         .map(|path| {
@@ -117,6 +116,16 @@ pub(super) async fn commit(
     }
     replication::release(node, lease.hold(), holders, response.index);
     Ok(response)
+}
+
+/// Returns once everything that was uploaded here is durable.
+async fn make_durable(node: &Node) -> Result<(), HttpError> {
+    #[cfg(feature = "mutants")]
+    if tetryx_environment::mutant::Mutant::VisibleBeforeDurable.is_active() {
+        return Ok(());
+    }
+    let store = node.store().clone();
+    Ok(node.io().run(move || store.flush()).await??)
 }
 
 /// What a commit asks for, held against what is there.
