@@ -8,6 +8,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use tetryx_simulations::runner::{Batch, live_in_this_process, report_line};
 use tetryx_simulations::scale::{Scale, measure};
 use tetryx_simulations::world::{Report, Wish};
@@ -105,7 +107,7 @@ fn main() -> ExitCode {
         arguments: Vec::new(),
     };
     if let Some(seed) = options.seed {
-        let report = live_in_this_process(seed, wish, options.trace);
+        let report = live_in_this_process(seed, wish, options.trace, seed_process);
         if options.report {
             match report_line(&report) {
                 Ok(line) => println!("{line}"),
@@ -128,6 +130,11 @@ fn main() -> ExitCode {
     }
 }
 
+/// Has the randomness of the operating system follow from a seed, for this process.
+fn seed_process(seed: u64) {
+    mad_turmoil::rand::set_rng(StdRng::seed_from_u64(seed));
+}
+
 /// Measures, draws, and prints the table; whether everything reached everybody.
 #[expect(
     clippy::print_stdout,
@@ -136,7 +143,7 @@ fn main() -> ExitCode {
 )]
 fn scale(options: &ScaleOptions) -> ExitCode {
     let scale = Scale::new(options.stations.into(), options.seed);
-    let findings = measure(scale, &mut |what| eprintln!("{what}"));
+    let findings = measure(scale, &mut |what| eprintln!("{what}"), seed_process);
     let drawn = findings.and_then(|findings| findings.draw(&options.out).map(|()| findings));
     match drawn {
         Ok(findings) => {

@@ -5,9 +5,6 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rand::SeedableRng;
-use rand::rngs::StdRng;
-
 use crate::world::{Report, Wish, live};
 
 /// What begins the line on which a process tells what its world came to.
@@ -16,8 +13,11 @@ const REPORT: &str = "report: ";
 /// Lives through one world in this process. What the operating system would give as randomness follows from the seed
 /// from here on, for the keys of hash maps and for tokio as well; so this can be done once in a process, and on a thread
 /// that has used neither.
-pub fn live_in_this_process(seed: u64, wish: Wish, is_traced: bool) -> Report {
-    mad_turmoil::rand::set_rng(StdRng::seed_from_u64(seed));
+///
+/// `seed_process` does it. It is the caller's, because the crate for that stops the clock of every program that it is
+/// linked into, and nothing of this library must do so to the tests that run in real time.
+pub fn live_in_this_process(seed: u64, wish: Wish, is_traced: bool, seed_process: fn(u64)) -> Report {
+    seed_process(seed);
     let life = std::thread::Builder::new()
         .name("world".to_owned())
         .spawn(move || live(seed, wish, is_traced))

@@ -1,6 +1,12 @@
 //! The measurement of many stations, with a few: everything reaches everybody, also those who were away.
 
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use tetryx_simulations::scale::{Scale, measure};
+
+fn seed_process(seed: u64) {
+    mad_turmoil::rand::set_rng(StdRng::seed_from_u64(seed));
+}
 
 #[test]
 fn presences_commits_and_copies_reach_all_of_twelve_stations() {
@@ -9,7 +15,7 @@ fn presences_commits_and_copies_reach_all_of_twelve_stations() {
 
     // When it is measured
     let mut told = Vec::new();
-    let findings = measure(scale, &mut |what| told.push(what.to_owned()));
+    let findings = measure(scale, &mut |what| told.push(what.to_owned()), seed_process);
     let findings = findings.unwrap_or_else(|why| panic!("{why}\n{told:#?}"));
 
     // Then every curve comes to one, and is drawn

@@ -23,9 +23,6 @@ mod town;
 use std::path::Path;
 use std::time::Duration;
 
-use rand::SeedableRng;
-use rand::rngs::StdRng;
-
 pub use self::curve::Curve;
 use self::data::Copying;
 use self::gossip::Listening;
@@ -93,8 +90,12 @@ const PATIENCE: Duration = Duration::from_secs(600);
 ///
 /// # Errors
 /// In words: what the cluster did not do.
-pub fn measure(scale: Scale, tell: &mut (dyn FnMut(&str) + Send)) -> Result<Findings, String> {
-    mad_turmoil::rand::set_rng(StdRng::seed_from_u64(scale.seed));
+pub fn measure(
+    scale: Scale,
+    tell: &mut (dyn FnMut(&str) + Send),
+    seed_process: fn(u64),
+) -> Result<Findings, String> {
+    seed_process(scale.seed);
     std::thread::scope(|scope| {
         let measuring = scope.spawn(|| measure_on_this_thread(scale, tell));
         measuring
