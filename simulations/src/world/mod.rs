@@ -19,6 +19,7 @@ mod clock;
 mod coverage;
 mod doors;
 mod entropy;
+mod invariants;
 mod io;
 mod logs;
 mod oracle;
@@ -89,6 +90,8 @@ struct Inner {
     /// Cancelled at the first violation.
     failed: CancellationToken,
     calm: watch::Sender<bool>,
+    /// What the checks of consensus remember.
+    watch: invariants::raft::Watch,
 }
 
 impl fmt::Debug for World {
@@ -117,6 +120,7 @@ impl World {
                 violation: Mutex::default(),
                 failed: CancellationToken::new(),
                 calm: watch::Sender::new(true),
+                watch: invariants::raft::Watch::default(),
             }),
         }
     }

@@ -9,7 +9,7 @@ use tetryx_state::command::FEATURE_LEVEL;
 
 use super::clients::Clients;
 use super::station::Machine;
-use super::{LinkClass, Outcome, Promise, Report, Station, Wish, World, calm, logs, weather};
+use super::{LinkClass, Outcome, Promise, Report, Station, Wish, World, calm, invariants, logs, weather};
 
 /// How long a cluster may take to be founded.
 const FOUNDING_PATIENCE: Duration = Duration::from_secs(30 * 60);
@@ -45,6 +45,7 @@ async fn run(world: &World) -> Option<Duration> {
             }
         }
     });
+    let _checks = invariants::watch(world);
     let founded = async {
         found(world).await?;
         Clients::prepare(world).await
@@ -73,6 +74,7 @@ async fn run(world: &World) -> Option<Duration> {
         clients.finished(world).await;
         rested = calm::come_to_rest(world).await.and(rested);
         clients.verify(world).await;
+        invariants::raft::look_at_rest(world).await;
     }
     if let Some(after) = rested {
         world.trace(format_args!("at rest after {} s", after.as_secs()));

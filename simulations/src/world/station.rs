@@ -376,6 +376,7 @@ impl Station {
             }
             Life::Up { node, end, .. } => {
                 end.cancel();
+                super::invariants::raft::last_look(&world, node.replica());
                 world.trace(format_args!("{} is killed, leaving {survivors:?}", self.name()));
                 // Its files are dead and nobody hears it: what still runs of it changes nothing any more.
                 tokio::spawn(async move {

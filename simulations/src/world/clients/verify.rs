@@ -23,7 +23,8 @@ pub(super) async fn verify(world: &World, setting: &Setting) {
         .max()
         .unwrap_or(0);
     empty_outboxes(world, &stations).await;
-    for key in world.oracle().paths().keys() {
+    let keys = world.oracle().paths().keys();
+    for key in keys {
         path(world, setting, &stations, &key, newest).await;
     }
     tokens(world, &stations).await;
