@@ -123,7 +123,8 @@ fn expected_to_be_there(expected: Expected) -> bool {
 }
 
 async fn tokens(world: &World, stations: &[Station]) {
-    for token in world.oracle().tokens().all() {
+    let all = world.oracle().tokens().all();
+    for token in all {
         let standing = world.oracle().tokens().standing(token.serial);
         let mut taken = Vec::new();
         for station in stations {
