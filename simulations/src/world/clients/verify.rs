@@ -99,7 +99,11 @@ async fn path(world: &World, setting: &Setting, stations: &[Station], key: &Path
                 other if world.now() - begun > PATIENCE => {
                     world.violated(
                         Promise::Converges,
-                        format!("{} does not serve {key}: {other:?}", station.name()),
+                        format!(
+                            "{} does not serve {}: {other:?}",
+                            station.name(),
+                            words(world, key)
+                        ),
                     );
                     return;
                 }
@@ -112,9 +116,19 @@ async fn path(world: &World, setting: &Setting, stations: &[Station], key: &Path
     if seen.iter().any(|found| *found != seen[0]) {
         world.violated(
             Promise::Converges,
-            format!("{key} is at some stations and not at others: {seen:?}"),
+            format!(
+                "{} is at some stations and not at others: {seen:?}",
+                words(world, key)
+            ),
         );
     }
+}
+
+/// A path, with what was promised of it last.
+fn words(world: &World, key: &PathKey) -> String {
+    let acknowledged = world.oracle().paths().acknowledged();
+    let promise = acknowledged.into_iter().find(|path| path.key == *key);
+    promise.map_or_else(|| key.to_string(), |promise| promise.to_string())
 }
 
 /// What may have been deleted is not pulled: only whether stations agree on it counts.

@@ -34,6 +34,19 @@ impl std::fmt::Display for PathKey {
     }
 }
 
+impl std::fmt::Display for AcknowledgedPath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{}, acknowledged first by station-{} at {:.3} s, last published at log index {}",
+            self.key,
+            self.by,
+            self.at.as_secs_f64(),
+            self.index
+        )
+    }
+}
+
 /// What must be answered about a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expected {
@@ -55,11 +68,10 @@ pub(crate) struct Expectation {
     version: u64,
 }
 
-/// An acknowledged path, for whoever wants to look after it.
+/// A path that is promised to be there.
 #[derive(Clone, Debug)]
 pub(crate) struct AcknowledgedPath {
     pub(crate) key: PathKey,
-    pub(crate) nar_hash: NarHash,
     /// The log index at which it was published.
     pub(crate) index: u64,
     /// Which station acknowledged it.
@@ -212,7 +224,6 @@ impl Paths {
             let (by, at) = promised.acknowledged?;
             Some(AcknowledgedPath {
                 key: key.clone(),
-                nar_hash: promised.nar_hash,
                 index: from,
                 by,
                 at,
