@@ -11,10 +11,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("protocol", &[]),
     ("protocol/environment", &["tetryx-protocol"]),
     ("raft/state", &["tetryx-protocol"]),
-    (
-        "raft",
-        &["tetryx-environment", "tetryx-protocol", "tetryx-state"],
-    ),
+    ("raft", &["tetryx-environment", "tetryx-protocol", "tetryx-state"]),
     ("node/store", &["tetryx-protocol"]),
     ("node/link", &["tetryx-protocol"]),
     ("node/gossip", &["tetryx-protocol"]),

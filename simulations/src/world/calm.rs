@@ -8,7 +8,7 @@ use tetryx_protocol::api::OutboxReport;
 use tetryx_state::query;
 use tetryx_state::records::MemberState;
 
-use super::{Outcome, Promise, Station, World, weather};
+use super::{Outcome, Promise, Station, World, faults, weather};
 
 /// How long the cluster may take to come to rest. The slowest part is a holder that was away: its copies count as lost
 /// only after `replication.repair_after`, at most ten minutes here, and over links of 600 ms they take their time.
@@ -21,8 +21,8 @@ pub(super) async fn come_to_rest(world: &World) -> Option<Duration> {
     world.trace("calm");
     let began = world.now();
     weather::clear(world);
+    faults::end(world);
     for station in world.stations() {
-        station.thaw();
         let up = station.clone();
         tokio::spawn(async move { up.keep_up().await });
     }

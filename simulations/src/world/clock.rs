@@ -87,6 +87,12 @@ impl SimClock {
         hands.offset_ms + ms(hands.own(real)) - ms(real)
     }
 
+    /// Sets the wall time right, whatever it gained since; the elapsed time stays without a jump.
+    pub fn set_right(&self) {
+        let error_ms = self.error_ms();
+        self.hands.lock().offset_ms -= error_ms;
+    }
+
     /// The process starts anew: its elapsed time begins again.
     pub(super) fn begin_process(&self) {
         let real = self.real();
@@ -127,6 +133,20 @@ mod tests {
 
         // Then it is right again, and never went back
         assert_eq!(clock.elapsed(), Elapsed::from_nanos(20_000_000_000));
+        assert_eq!(clock.error_ms(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_set_right_is_right() {
+        let clock = SimClock::new(virtual_now());
+        clock.set_drift_ppm(20_000);
+        clock.set_offset_ms(-7000);
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        assert_eq!(clock.error_ms(), -5000);
+        clock.set_drift_ppm(0);
+        clock.set_right();
+        assert_eq!(clock.error_ms(), 0);
+        tokio::time::sleep(Duration::from_secs(100)).await;
         assert_eq!(clock.error_ms(), 0);
     }
 

@@ -13,6 +13,11 @@ impl Coverage {
         *self.0.lock().entry(what).or_default() += count;
     }
 
+    /// How often that happened.
+    pub(super) fn of(&self, what: &str) -> u64 {
+        self.0.lock().get(what).copied().unwrap_or(0)
+    }
+
     pub(super) fn counts(&self) -> BTreeMap<&'static str, u64> {
         self.0.lock().clone()
     }

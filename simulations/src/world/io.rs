@@ -15,6 +15,8 @@ pub struct SimIo {
     chance: Mutex<fastrand::Rng>,
     /// What a piece of work takes on average, in microseconds.
     mean_us: AtomicU64,
+    /// Pieces of work begun.
+    done: AtomicU64,
     frozen: watch::Sender<bool>,
 }
 
@@ -23,6 +25,7 @@ impl SimIo {
         Self {
             chance: Mutex::new(chance),
             mean_us: AtomicU64::new(0),
+            done: AtomicU64::new(0),
             frozen: watch::Sender::new(false),
         }
     }
@@ -31,6 +34,11 @@ impl SimIo {
     pub fn set_mean(&self, mean: Duration) {
         let mean = u64::try_from(mean.as_micros()).unwrap_or(u64::MAX);
         self.mean_us.store(mean, Ordering::Relaxed);
+    }
+
+    /// How many pieces of work there were.
+    pub fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
     }
 
     pub(super) fn set_frozen(&self, frozen: bool) {
@@ -54,6 +62,7 @@ impl SimIo {
 impl Blocking for SimIo {
     fn run(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
         let wait = self.wait();
+        self.done.fetch_add(1, Ordering::Relaxed);
         let mut frozen = self.frozen.subscribe();
         if wait.is_zero() && !*frozen.borrow() {
             work();

@@ -19,6 +19,7 @@ mod clock;
 mod coverage;
 mod doors;
 mod entropy;
+mod faults;
 mod invariants;
 mod io;
 mod logs;
@@ -35,17 +36,20 @@ mod weather;
 use std::fmt::{self, Display};
 use std::sync::Arc;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tetryx_gossip::memory::Mesh;
 use tetryx_link::memory::Hub;
+use tetryx_state::command::FEATURE_LEVEL;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use self::clock::SimClock;
 use self::coverage::Coverage;
+pub(crate) use self::faults::Trouble;
 pub use self::io::SimIo;
 pub(crate) use self::oracle::Oracle;
 pub use self::plan::{Fault, LinkClass, Plan, Wish};
@@ -90,6 +94,10 @@ struct Inner {
     /// Cancelled at the first violation.
     failed: CancellationToken,
     calm: watch::Sender<bool>,
+    /// What goes wrong.
+    trouble: Trouble,
+    /// The feature level of the release that new machines run.
+    release: AtomicU32,
     /// What the checks of consensus remember.
     watch: invariants::raft::Watch,
 }
@@ -120,6 +128,9 @@ impl World {
                 violation: Mutex::default(),
                 failed: CancellationToken::new(),
                 calm: watch::Sender::new(true),
+                trouble: Trouble::default(),
+                // An upgrade goes to the level above: builds of the first level could not join a cluster.
+                release: AtomicU32::new(FEATURE_LEVEL),
                 watch: invariants::raft::Watch::default(),
             }),
         }
@@ -160,6 +171,11 @@ impl World {
     /// Counts something that happened.
     pub fn count(&self, what: &'static str) {
         self.inner.coverage.add(what, 1);
+    }
+
+    /// How often that happened.
+    pub fn counted(&self, what: &str) -> u64 {
+        self.inner.coverage.of(what)
     }
 
     /// Ends the run: a promise is broken. The first violation counts.
@@ -211,6 +227,16 @@ impl World {
     /// What clients were promised.
     pub(crate) fn oracle(&self) -> &Oracle {
         &self.inner.oracle
+    }
+
+    /// What goes wrong.
+    pub(crate) fn trouble(&self) -> &Trouble {
+        &self.inner.trouble
+    }
+
+    /// There is a new release, of this feature level: new machines run it.
+    fn release(&self, feature_level: u32) {
+        self.inner.release.store(feature_level, Ordering::Relaxed);
     }
 
     /// Resolves when faults have ended.

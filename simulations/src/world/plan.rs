@@ -17,8 +17,10 @@ pub enum Fault {
     CrashMidWrite,
     TornWrite,
     BitFlip,
+    LostDisk,
     DiskFull,
     SlowDisk,
+    FailingSync,
     ClockOffset,
     ClockDrift,
     Pause,
@@ -29,7 +31,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::Loss,
         Self::Reordering,
         Self::Duplicates,
@@ -40,8 +42,10 @@ impl Fault {
         Self::CrashMidWrite,
         Self::TornWrite,
         Self::BitFlip,
+        Self::LostDisk,
         Self::DiskFull,
         Self::SlowDisk,
+        Self::FailingSync,
         Self::ClockOffset,
         Self::ClockDrift,
         Self::Pause,
@@ -64,8 +68,10 @@ impl Fault {
             Self::CrashMidWrite => "fault: crash in mid-write",
             Self::TornWrite => "fault: torn write",
             Self::BitFlip => "fault: bit flip",
+            Self::LostDisk => "fault: lost disk",
             Self::DiskFull => "fault: full disk",
             Self::SlowDisk => "fault: slow disk",
+            Self::FailingSync => "fault: failing sync",
             Self::ClockOffset => "fault: clock offset",
             Self::ClockDrift => "fault: clock drift",
             Self::Pause => "fault: pause",
@@ -73,6 +79,32 @@ impl Fault {
             Self::Membership => "fault: membership change",
             Self::Upgrade => "fault: rolling upgrade",
             Self::Operators => "fault: operator at a bad moment",
+        }
+    }
+
+    /// How many stations a cluster must have from the beginning to go through it and keep its promises.
+    const fn stations_min(self) -> usize {
+        match self {
+            Self::Loss
+            | Self::Reordering
+            | Self::Duplicates
+            | Self::OneWayCut
+            | Self::FullCut
+            | Self::Blackout
+            | Self::BitFlip => 2,
+            Self::LostDisk | Self::LyingPeer => 3,
+            Self::Crash
+            | Self::CrashMidWrite
+            | Self::TornWrite
+            | Self::DiskFull
+            | Self::SlowDisk
+            | Self::FailingSync
+            | Self::ClockOffset
+            | Self::ClockDrift
+            | Self::Pause
+            | Self::Membership
+            | Self::Upgrade
+            | Self::Operators => 1,
         }
     }
 }
@@ -139,7 +171,8 @@ impl Plan {
             _ => LinkClass::Mixed,
         };
         let share = chance.f64() * 0.8 + 0.1;
-        let faults = Fault::ALL.into_iter().filter(|_| chance.f64() < share).collect();
+        let drawn = Fault::ALL.into_iter().filter(|_| chance.f64() < share);
+        let faults = drawn.filter(|fault| stations >= fault.stations_min()).collect();
         let minutes = |low: u64, high: u64, chance: &mut fastrand::Rng| {
             Duration::from_secs(chance.u64(low * 60..=high * 60))
         };
@@ -157,6 +190,13 @@ impl Plan {
 
     pub fn has(&self, fault: Fault) -> bool {
         self.faults.contains(&fault)
+    }
+
+    /// Whether the cluster needs two copies of everything, because one may turn out to be none.
+    pub fn keeps_two_copies(&self) -> bool {
+        [Fault::BitFlip, Fault::LostDisk, Fault::LyingPeer]
+            .into_iter()
+            .any(|fault| self.has(fault))
     }
 }
 

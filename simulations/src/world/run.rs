@@ -1,15 +1,17 @@
 //! The life of a world: founding, hours of trouble, calm, and the judgement.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tetryx_node::config::{Config, RaftProfile, Size};
 use tetryx_protocol::grant::Grants;
 use tetryx_raft::Compaction;
-use tetryx_state::command::FEATURE_LEVEL;
 
 use super::clients::Clients;
 use super::station::Machine;
-use super::{LinkClass, Outcome, Promise, Report, Station, Wish, World, calm, invariants, logs, weather};
+use super::{
+    LinkClass, Outcome, Promise, Report, Station, Wish, World, calm, faults, invariants, logs, weather,
+};
 
 /// How long a cluster may take to be founded.
 const FOUNDING_PATIENCE: Duration = Duration::from_secs(30 * 60);
@@ -67,7 +69,9 @@ async fn run(world: &World) -> Option<Duration> {
     world.inner.calm.send_replace(false);
     world.trace("the trouble begins");
     clients.begin(world);
+    let injectors = faults::start(world);
     tokio::time::sleep(world.plan().duration).await;
+    drop(injectors);
     let mut rested = calm::come_to_rest(world).await;
     if rested.is_some() {
         // What the last of them asked for may have to be brought to rest, too.
@@ -138,8 +142,7 @@ impl World {
                 keep: chance.u64(20..400),
                 every: chance.u64(20..200),
             },
-            // An upgrade goes to the level above: builds of the first level could not join a cluster.
-            feature_level: FEATURE_LEVEL,
+            feature_level: self.inner.release.load(Ordering::Relaxed),
             secret,
         };
         let station = Station::new(self, machine);
@@ -171,6 +174,9 @@ impl World {
         // One choice for the whole world.
         let mut common = self.chance("configuration");
         config.replication.copies = common.u8(1..=3);
+        if self.plan().keeps_two_copies() {
+            config.replication.copies = config.replication.copies.max(2);
+        }
         config.raft.audit_every = common.u64(5..50);
         let measured = common.bool();
         config.raft.profile = match self.plan().links {

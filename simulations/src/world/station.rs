@@ -1,6 +1,9 @@
 //! A station: a machine that survives, and the process that runs on it, is killed, frozen and started again.
 
+mod harm;
+
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -30,7 +33,7 @@ use super::doors::SimDoors;
 use super::entropy::SimEntropy;
 use super::io::SimIo;
 use super::promise::Promise;
-use super::{Weak, World};
+use super::{Fault, Weak, World};
 use crate::answer::Answer;
 use crate::disk::Folder;
 
@@ -73,8 +76,12 @@ struct Inner {
     ticket: Mutex<Option<JoinTicket>>,
     life: Mutex<Life>,
     frozen: watch::Sender<bool>,
-    /// Faults of the disk may end the process.
-    may_fail: AtomicBool,
+    /// Until when faults of the disk may end the process.
+    may_fail_until: Mutex<Duration>,
+    /// What the crash leaves that comes with the next failure of the disk.
+    doom: Mutex<Option<Survivors>>,
+    /// The machine is gone for good.
+    is_gone: AtomicBool,
 }
 
 /// The process.
@@ -134,7 +141,9 @@ impl Station {
                 ticket: Mutex::default(),
                 life: Mutex::new(Life::Down),
                 frozen: watch::Sender::new(false),
-                may_fail: AtomicBool::new(false),
+                may_fail_until: Mutex::default(),
+                doom: Mutex::default(),
+                is_gone: AtomicBool::new(false),
             }),
         }
     }
@@ -179,11 +188,6 @@ impl Station {
     /// Whether nobody has its process run.
     pub fn is_down(&self) -> bool {
         matches!(*self.inner.life.lock(), Life::Down)
-    }
-
-    /// From now on its process may end because its disk fails; otherwise that is a violation.
-    pub fn let_fail(&self) {
-        self.inner.may_fail.store(true, Ordering::Relaxed);
     }
 
     /// The program that the next start runs.
@@ -239,10 +243,17 @@ impl Station {
     /// # Errors
     /// Why it does not come up; it is down then.
     pub async fn start(&self) -> Result<(), String> {
+        let station = self.clone();
+        to_the_end(async move { station.start_now().await }).await
+    }
+
+    async fn start_now(&self) -> Result<(), String> {
         let secret = *self.inner.secret.lock();
         let Some(secret) = secret else {
             let ticket = self.inner.ticket.lock().clone();
-            return self.join(&ticket.ok_or("it is not a member of a cluster")?).await;
+            return self
+                .join_now(ticket.ok_or("it is not a member of a cluster")?)
+                .await;
         };
         let end = self.begin()?;
         let started = self.host().start(ClusterSecret::from_bytes(&secret));
@@ -255,6 +266,11 @@ impl Station {
     /// # Errors
     /// Why it is not a member; it is down then.
     pub(super) async fn join(&self, ticket: &JoinTicket) -> Result<(), String> {
+        let (station, ticket) = (self.clone(), ticket.clone());
+        to_the_end(async move { station.join_now(ticket).await }).await
+    }
+
+    async fn join_now(&self, ticket: JoinTicket) -> Result<(), String> {
         *self.inner.ticket.lock() = Some(ticket.clone());
         let end = self.begin()?;
         let keep = |welcome: &tetryx_protocol::join::Welcome| {
@@ -263,7 +279,7 @@ impl Station {
             Ok(ClusterSecret::from_bytes(&secret))
         };
         let mut tell = |_| {};
-        let joined = self.host().join(ticket, keep, &mut tell);
+        let joined = self.host().join(&ticket, keep, &mut tell);
         let joined = end.run_until_cancelled(joined).await;
         self.go_up(end, joined)
     }
@@ -320,7 +336,7 @@ impl Station {
             Ending::Failed(error) => {
                 world.trace(format_args!("{} fails: {}", self.name(), error.chain()));
                 world.count("process failed");
-                if !self.inner.may_fail.load(Ordering::Relaxed) {
+                if world.now() > *self.inner.may_fail_until.lock() {
                     world.violated(
                         Promise::StaysUp,
                         format!(
@@ -330,7 +346,8 @@ impl Station {
                         ),
                     );
                 }
-                self.crash(Survivors::Everything);
+                let doom = self.inner.doom.lock().take();
+                self.crash(doom.unwrap_or(Survivors::Everything));
                 tokio::time::sleep(RESTART_AFTER).await;
             }
             Ending::Rebuild => {
@@ -350,7 +367,8 @@ impl Station {
 
     /// Starts the process, again and again until it is up, as whoever watches it does; unless somebody else does.
     pub async fn keep_up(&self) {
-        while self.is_down() && self.start().await.is_err() {
+        let is_gone = || self.inner.is_gone.load(Ordering::Relaxed);
+        while !is_gone() && self.is_down() && self.start().await.is_err() {
             tokio::time::sleep(RESTART_AFTER).await;
         }
     }
@@ -365,9 +383,17 @@ impl Station {
     pub fn crash(&self, survivors: Survivors) {
         self.leave();
         let life = std::mem::replace(&mut *self.inner.life.lock(), Life::Down);
-        self.inner.disk.restart(survivors);
+        let remains = self.inner.disk.restart(survivors);
+        *self.inner.doom.lock() = None;
         self.thaw();
         let world = self.world();
+        if remains.are_torn() {
+            world.trace(format_args!(
+                "{} is left with torn writes: {remains:?}",
+                self.name()
+            ));
+            world.count(Fault::TornWrite.name());
+        }
         match life {
             Life::Down => {}
             Life::Starting(end) => {
@@ -388,6 +414,16 @@ impl Station {
 
     /// Has the process stop in order, as at SIGTERM.
     pub async fn stop(&self) {
+        let station = self.clone();
+        let stopped = async move {
+            station.stop_now().await;
+            Ok(())
+        };
+        // A panic is reported as one.
+        let _ = to_the_end(stopped).await;
+    }
+
+    async fn stop_now(&self) {
         let life = std::mem::replace(&mut *self.inner.life.lock(), Life::Down);
         let (node, end) = match life {
             Life::Up { node, end, .. } => (node, end),
@@ -411,33 +447,6 @@ impl Station {
             self.inner.disk.restart(Survivors::Everything);
             *self.inner.life.lock() = Life::Down;
         }
-    }
-
-    /// Has the process stand still for a while, as SIGSTOP does: nobody hears it, its disk waits, it answers nobody.
-    /// Its timers go on, which is the one thing that SIGSTOP does otherwise.
-    pub fn freeze(&self, duration: Duration) {
-        let world = self.world();
-        world.trace(format_args!("{} stands still for {duration:?}", self.name()));
-        world.hub().freeze(self.node_id());
-        world.gossip_mesh().freeze(self.node_id());
-        self.inner.io.set_frozen(true);
-        self.inner.frozen.send_replace(true);
-        let station = self.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(duration).await;
-            station.thaw();
-        });
-    }
-
-    /// Lets the process go on.
-    pub fn thaw(&self) {
-        let world = self.world();
-        if self.inner.frozen.send_replace(false) {
-            world.trace(format_args!("{} goes on", self.name()));
-        }
-        world.hub().thaw(self.node_id());
-        world.gossip_mesh().thaw(self.node_id());
-        self.inner.io.set_frozen(false);
     }
 
     /// Sends a request to the station's HTTP service, and reads the whole answer.
@@ -471,4 +480,13 @@ impl Station {
             outcome = talk => outcome,
         }
     }
+}
+
+/// Does something to its end, though whoever asked for it goes away: a process must not stay half started.
+async fn to_the_end<F>(work: F) -> Result<(), String>
+where
+    F: Future<Output = Result<(), String>> + Send + 'static,
+{
+    let done = tokio::spawn(work).await;
+    done.unwrap_or_else(|_| Err("it panicked".to_owned()))
 }

@@ -1,0 +1,133 @@
+//! Bits that flip in packs: in chunks and manifests that the store would hand out.
+//!
+//! Promised is: a damaged record is never served, it is found when it is read, and replaced from another station.
+//! Nothing is promised about the log and the state (restore all of them), and about the outbox (it is refused in words);
+//! there nothing flips.
+
+use tetryx_store::{ChunkStore, Object, PackRecord, RecordState, read_pack};
+
+use super::super::{Fault, Station, World};
+use super::atlas::{self, Harm};
+use super::pace::Pace;
+use super::targets;
+
+/// Where the packs are.
+const FOLDER: &str = "chunks/";
+/// The bytes before a record's payload.
+const RECORD_HEADER_LEN: u64 = 68;
+/// The bits that flip in a manifest are among its last bytes: its length is not looked up.
+const MANIFEST_TAIL: u64 = 16;
+
+/// A flipped bit.
+#[derive(Clone, Debug)]
+struct Wound {
+    station: Station,
+    object: Object,
+    pack: String,
+    end: u64,
+}
+
+pub(crate) async fn run(world: World) {
+    let mut pace = Pace::new(&world, Fault::BitFlip);
+    let mut chance = world.chance("fault bit flip");
+    let mut wounds: Vec<Wound> = Vec::new();
+    loop {
+        pace.next().await;
+        wounds.retain(|wound| !is_healed(wound));
+        let doubtful = world.trouble().atlas().doubtful();
+        if let (Some(number), true) = (doubtful, wounds.is_empty()) {
+            world.trouble().atlas().end(number, Harm::Flips);
+        }
+        atlas::review(&world).await;
+        let members = targets::members(&world).len();
+        let may = |station: &Station| {
+            world
+                .trouble()
+                .atlas()
+                .may(station.number(), Harm::Flips, members)
+        };
+        let candidates: Vec<Station> = targets::running(&world).into_iter().filter(may).collect();
+        let Some(victim) = targets::one_of(&mut chance, &candidates) else {
+            continue;
+        };
+        if let Some(wound) = flip(&victim, &mut chance) {
+            world.trouble().atlas().begin(victim.number(), Harm::Flips);
+            world.trace(format_args!(
+                "a bit flips on the disk of {victim:?}, in {} before byte {}",
+                wound.pack, wound.end
+            ));
+            world.count(Fault::BitFlip.name());
+            wounds.push(wound);
+        }
+    }
+}
+
+/// Flips a bit of something that the station's store would hand out.
+fn flip(victim: &Station, chance: &mut fastrand::Rng) -> Option<Wound> {
+    let node = victim.node()?;
+    let packs = victim.disk().durable_files(FOLDER);
+    let mut live = Vec::new();
+    for pack in packs {
+        let name = pack.name.strip_prefix(FOLDER)?;
+        let content = victim.disk().durable_content(&pack.name, 0)?;
+        // What is not a pack has no records.
+        let records = read_pack(name, 0, &content).ok().flatten().unwrap_or_default();
+        for record in records {
+            if let Some(payload) = live_payload(node.store(), name, &record) {
+                live.push((pack.name.clone(), record, payload));
+            }
+        }
+    }
+    if live.is_empty() {
+        return None;
+    }
+    let (pack, record, payload) = live.swap_remove(chance.usize(0..live.len()));
+    let at = record.end - 1 - chance.u64(0..payload);
+    victim.disk().flip_bit(&pack, at, chance.u8(0..8));
+    Some(Wound {
+        station: victim.clone(),
+        object: record.object,
+        pack,
+        end: record.end,
+    })
+}
+
+/// How many of the record's last bytes are payload, if it is intact and the store knows the object by it.
+fn live_payload(store: &ChunkStore, pack: &str, record: &PackRecord) -> Option<u64> {
+    match (&record.state, &record.object) {
+        (RecordState::Chunk, Object::Chunk(chunk)) => {
+            let location = (*store.locate(&[*chunk]).ok()?.first()?)?;
+            let len = u64::from(location.frame_len);
+            let is_it = pack == pack_name(location.segment)
+                && location.offset + RECORD_HEADER_LEN + len == record.end;
+            is_it.then_some(len)
+        }
+        (RecordState::Manifest(_), Object::Manifest(manifest)) => {
+            store.contains_manifest(manifest).ok()?.then_some(MANIFEST_TAIL)
+        }
+        _ => None,
+    }
+}
+
+/// Whether the store knows the object by another record, or not at all.
+fn is_healed(wound: &Wound) -> bool {
+    let Some(node) = wound.station.node() else {
+        return false;
+    };
+    let is_there = wound.station.disk().content(&wound.pack).is_some();
+    match wound.object {
+        Object::Chunk(chunk) => match node.store().locate(&[chunk]).as_deref() {
+            Ok([Some(location)]) => {
+                let end = location.offset + RECORD_HEADER_LEN + u64::from(location.frame_len);
+                end != wound.end || wound.pack != format!("{FOLDER}{}", pack_name(location.segment))
+            }
+            Ok(_) => true,
+            Err(_) => false,
+        },
+        Object::Manifest(_) => !is_there,
+    }
+}
+
+fn pack_name(segment: u32) -> String {
+    format!("segment-{segment:010}.pack")
+}
