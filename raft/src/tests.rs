@@ -6,6 +6,8 @@ mod crash;
 mod durability;
 mod formats;
 mod levels;
+#[cfg(feature = "mutants")]
+mod mutants;
 mod observe;
 mod plan;
 mod proposals;

@@ -198,3 +198,14 @@ fn a_client_that_keeps_proposing_is_not_forgotten() {
     }
     assert_eq!(world.apply(&first), Reply::Done(Outcome::CacheCreated));
 }
+
+#[cfg(feature = "mutants")]
+#[test]
+fn the_mutant_without_memory_answers_a_repeated_proposal_anew() {
+    let mut world = World::initialised();
+    let command = world.command(create_cache("main"));
+    assert_eq!(world.apply(&command), Reply::Done(Outcome::CacheCreated));
+    tetryx_environment::mutant::Mutant::ApplyWithoutDedup.activate();
+    let again = world.apply(&command);
+    assert!(matches!(again, Reply::Refused(_)), "{again:?}");
+}
