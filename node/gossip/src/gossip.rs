@@ -50,6 +50,11 @@ pub trait GossipRoster: Send + Sync + fmt::Debug + 'static {
     /// addresses may connect but is not dialled. This node may be among them.
     fn members(&self) -> Vec<(NodeId, Vec<String>)>;
 
+    /// Changes with what [`Self::members`] says, so that nobody has to compare it; `None` where nobody counts.
+    fn version(&self) -> Option<u64> {
+        None
+    }
+
     /// Whether the node is a member now: asked when somebody knocks that [`Self::members`] did not name.
     fn is_member(&self, node: NodeId) -> bool;
 }

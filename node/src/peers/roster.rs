@@ -348,6 +348,10 @@ impl GossipRoster for NodeRoster {
         self.current(|entry| Some((entry.node, entry.gossip.clone())))
     }
 
+    fn version(&self) -> Option<u64> {
+        Some(*self.version.borrow())
+    }
+
     fn is_member(&self, node: NodeId) -> bool {
         self.admission(node) == Admission::Member
     }

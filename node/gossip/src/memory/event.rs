@@ -59,6 +59,8 @@ pub(super) struct State {
     pub(super) seats: BTreeMap<NodeId, Seat>,
     pub(super) paths: Paths,
     pub(super) tally: Tally,
+    /// Counts what may have silenced a connection, or made it heard again.
+    pub(super) unrest: u64,
     queue: BTreeMap<(Duration, u64), Event>,
     /// Numbers events, messages and lives.
     numbered: u64,
@@ -73,6 +75,7 @@ impl State {
             seats: BTreeMap::new(),
             paths: Paths::default(),
             tally: Tally::default(),
+            unrest: 0,
             queue: BTreeMap::new(),
             numbered: 0,
         }

@@ -77,6 +77,7 @@ impl State {
             return;
         }
         seat.connect(there);
+        self.unrest += 1;
         if let Some(seat) = self.seat(there) {
             seat.connect(from);
         }
@@ -109,12 +110,17 @@ impl State {
         let Some(seat) = self.seats.get(&place.node) else {
             return;
         };
+        if seat.calm_since == Some(self.unrest) {
+            return;
+        }
         let mut ended = Vec::new();
         let mut silent = Vec::new();
+        let mut is_calm = true;
         for (node, connection) in &seat.connections {
             let other = self.seats.get(node).filter(|seat| seat.life == connection.life);
             let heard =
                 other.is_some_and(|other| !other.is_frozen()) && self.paths.are_whole(place.node, *node);
+            is_calm &= heard;
             match (heard, connection.silent_since) {
                 (true, _) if other.is_some_and(|other| !other.is_connected(place)) => ended.push(*node),
                 (true, Some(_)) => silent.push((*node, None)),
@@ -124,7 +130,9 @@ impl State {
                 (false, Some(_)) => {}
             }
         }
+        let unrest = self.unrest;
         let Some(seat) = self.seat(place) else { return };
+        seat.calm_since = is_calm.then_some(unrest);
         for (node, since) in silent {
             if let Some(connection) = seat.connections.get_mut(&node) {
                 connection.silent_since = since;
@@ -139,6 +147,7 @@ impl State {
     pub(super) fn lose(&mut self, place: Place, other: NodeId) {
         if self.seat(place).is_some_and(|seat| seat.disconnect(&other)) {
             self.tally.disconnected += 1;
+            self.unrest += 1;
         }
     }
 
@@ -178,11 +187,28 @@ impl State {
     pub(super) fn leave(&mut self, place: Place) {
         if self.seat(place).is_some() {
             self.hang_up_all(place);
-            self.seats.remove(&place.node);
+            self.remove(place.node);
         }
     }
 
+    /// Goes, without a word.
+    pub(super) fn remove(&mut self, node: NodeId) {
+        self.seats.remove(&node);
+        self.unrest += 1;
+    }
+
+    pub(super) fn set_cut(&mut self, from: NodeId, to: NodeId, cut: bool) {
+        self.paths.set_cut(from, to, cut);
+        self.unrest += 1;
+    }
+
+    pub(super) fn heal_all(&mut self) {
+        self.paths.heal_all();
+        self.unrest += 1;
+    }
+
     pub(super) fn freeze(&mut self, node: NodeId) {
+        self.unrest += 1;
         if let Some(seat) = self.seats.get_mut(&node) {
             seat.held.get_or_insert_default();
         }
@@ -190,6 +216,7 @@ impl State {
 
     /// What arrived meanwhile happens now.
     pub(super) fn thaw(&mut self, node: NodeId) {
+        self.unrest += 1;
         let held = self.seats.get_mut(&node).and_then(|seat| seat.held.take());
         for event in held.into_iter().flatten() {
             self.at(self.now, event);

@@ -96,6 +96,7 @@ impl Mesh {
                 clock: elapsed,
                 connections: BTreeMap::new(),
                 members: None,
+                version: None,
                 announced: None,
                 repeat: false,
                 seen: BTreeMap::new(),
@@ -103,8 +104,10 @@ impl Mesh {
                 heartbeats: 0,
                 next_heartbeat: Duration::ZERO,
                 board: board.clone(),
+                calm_since: None,
                 held: None,
             };
+            state.remove(node);
             state.seats.insert(node, seat);
             // Members do not all look around at the same moment.
             let first = Duration::from_millis(state.rng.u64(0..1_000)).min(TICK);
@@ -116,7 +119,7 @@ impl Mesh {
 
     /// Takes a member away as if its process was killed: the others notice by its silence.
     pub fn take_away(&self, node: NodeId) {
-        self.change(|state| state.seats.remove(&node));
+        self.change(|state| state.remove(node));
     }
 
     /// The member stands still, as after SIGSTOP; what arrives waits.
@@ -138,20 +141,20 @@ impl Mesh {
     /// Cuts one direction: what is under way in it is lost as well. The connection of the two ends when it has been
     /// silent for too long, as one over QUIC.
     pub fn cut_one_way(&self, from: NodeId, to: NodeId) {
-        self.change(|state| state.paths.set_cut(from, to, true));
+        self.change(|state| state.set_cut(from, to, true));
     }
 
     /// Mends both directions between two members.
     pub fn heal(&self, a: NodeId, b: NodeId) {
         self.change(|state| {
-            state.paths.set_cut(a, b, false);
-            state.paths.set_cut(b, a, false);
+            state.set_cut(a, b, false);
+            state.set_cut(b, a, false);
         });
     }
 
     /// Mends everything.
     pub fn heal_all(&self) {
-        self.change(|state| state.paths.heal_all());
+        self.change(State::heal_all);
     }
 
     /// The time that a message takes between any two members, one way; also between those of [`Self::set_latency`].

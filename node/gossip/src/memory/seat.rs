@@ -47,6 +47,8 @@ pub(super) struct Seat {
     pub(super) connections: BTreeMap<NodeId, Connection>,
     /// The roster as it was last taken over; `None` before, and as long as somebody is dropped.
     pub(super) members: Option<Vec<(NodeId, Vec<String>)>>,
+    /// Which version that was.
+    pub(super) version: Option<u64>,
     pub(super) announced: Option<Presence>,
     /// Somebody who has not heard the last announcement has connected.
     pub(super) repeat: bool,
@@ -57,6 +59,8 @@ pub(super) struct Seat {
     pub(super) heartbeats: u64,
     pub(super) next_heartbeat: Duration,
     pub(super) board: Board,
+    /// How much had changed between members when the connections were last looked at; `None` while one is silent.
+    pub(super) calm_since: Option<u64>,
     /// What arrived since it was frozen.
     pub(super) held: Option<Vec<Event>>,
 }
@@ -177,6 +181,12 @@ impl Seat {
 
     /// Takes over who is a member. True if that was news.
     pub(super) fn read_roster(&mut self) -> bool {
+        let version = self.roster.version();
+        if self.members.is_some() && version.is_some() && self.version == version {
+            return false;
+        }
+        // Asked for before: what comes in between is read again.
+        self.version = version;
         let members = self.roster.members();
         if self.members.as_ref() == Some(&members) {
             return false;
