@@ -14,9 +14,10 @@ use crate::{Node, NodeError};
 const LOOK: Duration = Duration::from_secs(1);
 /// The longest silence.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
-/// What presences may take of the thinnest link in the long run, in bytes a second for each member: a full digest is
-/// announced every six seconds at the most.
-const BYTES_PER_SECOND: usize = 8 * 1024;
+/// What the presences of all members together may take of the thinnest link in the long run, in bytes a second.
+const BYTES_PER_SECOND: usize = 128 * 1024;
+/// What one member's may take of that, however few there are: a full digest is announced every six seconds at the most.
+const BYTES_PER_SECOND_EACH: usize = 8 * 1024;
 
 /// Announces this node until it stops, and has replication look again when others come, go or change.
 pub(crate) async fn announce(node: Node) {
@@ -33,9 +34,11 @@ pub(crate) async fn announce(node: Node) {
                 Ok(presence) if silence >= SILENCE_MAX.max(pause) || is_news(last.as_ref(), &presence) => {
                     seq += 1;
                     silent_since = node.clock().elapsed();
-                    pause = pause_after(presence.encode().len());
+                    let members = node.roster().others().len() + 1;
+                    pause = pause_after(presence.encode().len(), members);
                     gossip.announce(presence.clone());
                     last = Some(presence);
+                    retime(&node, gossip);
                 }
                 Ok(_) => {}
                 Err(error) => tracing::warn!(
@@ -44,7 +47,6 @@ pub(crate) async fn announce(node: Node) {
                 ),
             }
         }
-        retime(&node, gossip);
         tokio::select! {
             biased;
             changed = connected.changed() => {
@@ -60,9 +62,12 @@ pub(crate) async fn announce(node: Node) {
     }
 }
 
-/// The silence that pays for an announcement.
-fn pause_after(len: usize) -> Duration {
-    let ms = len.saturating_mul(1_000) / BYTES_PER_SECOND;
+/// The silence that pays for an announcement among so many members.
+fn pause_after(len: usize, members: usize) -> Duration {
+    let share = BYTES_PER_SECOND_EACH
+        .min(BYTES_PER_SECOND / members.max(1))
+        .max(1);
+    let ms = len.saturating_mul(1_000) / share;
     LOOK.max(Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX)))
 }
 
@@ -118,15 +123,31 @@ fn retime(node: &Node, gossip: &dyn Gossip) {
 
 #[cfg(test)]
 mod tests {
+    use tetryx_protocol::presence::PRESENCE_LEN_MAX;
+
     use super::*;
 
     #[test]
     fn a_full_digest_is_announced_every_few_seconds_and_a_small_one_every_second() {
-        assert_eq!(pause_after(200), Duration::from_secs(1));
-        let full = pause_after(tetryx_protocol::presence::PRESENCE_LEN_MAX);
+        assert_eq!(pause_after(200, 5), Duration::from_secs(1));
+        let full = pause_after(PRESENCE_LEN_MAX, 5);
         assert!(
             full >= Duration::from_secs(5) && full <= Duration::from_secs(10),
             "{full:?}"
+        );
+    }
+
+    #[test]
+    fn however_many_members_there_are_a_thin_link_carries_their_digests() {
+        for members in [1, 5, 16, 50, 200, 1_000] {
+            let pause = pause_after(PRESENCE_LEN_MAX, members);
+            let bytes_per_second = PRESENCE_LEN_MAX as u128 * members as u128 * 1_000 / pause.as_millis();
+            assert!(bytes_per_second <= 140_000, "{members}: {bytes_per_second}");
+        }
+        assert_eq!(
+            pause_after(250, 200),
+            Duration::from_secs(1),
+            "small ones may be many"
         );
     }
 }

@@ -158,6 +158,12 @@ impl Knowledge {
         away.map(|(node, _)| *node).collect()
     }
 
+    /// The members in the order in which they were last heard.
+    pub(super) fn longest_unheard(&self, mut members: Vec<NodeId>) -> Vec<NodeId> {
+        members.sort_by_key(|node| self.peers.get(node).map(|peer| peer.heard));
+        members
+    }
+
     /// Whether the member has said that it holds the NAR for good.
     pub(super) fn is_placed(&self, node: &NodeId, nar: &NarHash) -> bool {
         self.peers
@@ -211,6 +217,20 @@ mod tests {
         let mut knowledge = Knowledge::new(at(0));
         knowledge.keep_members(&[NODE].into(), at(0));
         knowledge
+    }
+
+    #[test]
+    fn those_that_were_heard_longest_ago_are_asked_by_turns() {
+        let ids: Vec<NodeId> = (1..=4).map(|id| NodeId::from_bytes([id; 32])).collect();
+        let mut knowledge = Knowledge::new(at(0));
+        knowledge.keep_members(&ids.iter().copied().collect(), at(0));
+        let mut asked = Vec::new();
+        for second in 1..=4 {
+            let next = knowledge.longest_unheard(ids.clone())[0];
+            knowledge.heard(next, at(second));
+            asked.push(next);
+        }
+        assert_eq!(asked, ids);
     }
 
     #[test]

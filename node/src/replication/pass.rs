@@ -25,10 +25,13 @@ use super::bring::{Wanted, bring};
 use super::policy::{CopyRules, Duty, Membership};
 use super::{Figures, Totals, providers};
 use crate::error::chain;
+use crate::presence::FRESH;
 use crate::{Node, NodeError};
 
 /// NARs looked at together.
 const PAGE: usize = 1024;
+/// Others that every pass asks whether they are there.
+const ASKED_MAX: usize = 32;
 /// Missing NARs that one pass fetches.
 const FETCHES_MAX: usize = 256;
 /// Fetches in the background at once; each takes its chunks from several nodes.
@@ -80,7 +83,8 @@ pub(super) async fn run(node: &Node) -> Result<PassReport, NodeError> {
         };
         return Ok(PassReport::default());
     }
-    join_all(members.others().map(|other| have(node, other, &[]))).await;
+    let asked = whom_to_ask(node, &members);
+    join_all(asked.into_iter().map(|other| have(node, other, &[]))).await;
     let damaged = {
         let store = node.store().clone();
         node.io().run(move || store.stats()).await??.damaged
@@ -133,6 +137,21 @@ pub(super) async fn run(node: &Node) -> Result<PassReport, NodeError> {
     report.failed = outcomes.len() as u64 - report.fetched;
     replication.settle(&report);
     Ok(report)
+}
+
+/// Who is asked whether it is there: all others in a small cluster. Among many, where everybody asking everybody would be
+/// most of the traffic, those of whom gossip has not told lately, and a few more by turns.
+fn whom_to_ask(node: &Node, members: &Membership) -> Vec<NodeId> {
+    let others: Vec<NodeId> = members.others().collect();
+    if others.len() <= ASKED_MAX || members.is_draining() {
+        return others;
+    }
+    let (now, presences) = (node.clock().elapsed(), node.presences());
+    let is_fresh = |other: &NodeId| presences.get(other).is_some_and(|seen| seen.age(now) < FRESH);
+    let (fresh, mut asked): (Vec<_>, Vec<_>) = others.into_iter().partition(is_fresh);
+    let known = node.replication().known.lock();
+    asked.extend(known.longest_unheard(fresh).into_iter().take(ASKED_MAX));
+    asked
 }
 
 /// A page of NARs, with what this node owes and has of each. Blocks.
