@@ -58,6 +58,8 @@ struct Inode {
     durable: Vec<u8>,
     /// How often something of `durable` was changed or cut off, rather than appended to.
     rewrites: u64,
+    /// How often [`MemoryDisk::flip_bit`] changed something of `durable`.
+    flips: u64,
     /// What leads from `durable` to `current`.
     pending: Vec<Change>,
 }
@@ -165,7 +167,7 @@ impl MemoryDisk {
         inode.current[at] ^= 1 << bit;
         if let Some(byte) = inode.durable.get_mut(at) {
             *byte ^= 1 << bit;
-            inode.rewrites += 1;
+            inode.flips += 1;
         }
     }
 
