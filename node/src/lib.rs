@@ -15,6 +15,7 @@ mod files;
 pub mod first_start;
 pub mod host;
 pub mod http;
+mod in_memory;
 mod life;
 pub mod membership;
 mod metrics;
@@ -34,6 +35,7 @@ mod uploads;
 
 pub use self::collect::CollectSummary;
 pub use self::error::NodeError;
+pub use self::in_memory::InMemory;
 pub use self::life::Ending;
 pub use self::node::{Node, Parts};
 pub use self::replication::PassReport;

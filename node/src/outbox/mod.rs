@@ -160,7 +160,7 @@ impl Outbox {
 
     /// The manifests of all NARs that wait. A collection reads them before it reads the state: what leaves here in
     /// between is in the state then.
-    pub(crate) fn manifests(&self) -> Vec<ManifestHash> {
+    pub fn manifests(&self) -> Vec<ManifestHash> {
         self.inner.state.lock().waiting.manifests()
     }
 

@@ -37,6 +37,13 @@ impl Proposals {
     }
 }
 
+impl Outbox {
+    /// How many proposals have no answer yet.
+    pub fn proposals_open(&self) -> usize {
+        self.inner.proposals.serials.lock().open.len()
+    }
+}
+
 /// An id that was never used, open as long as this lives.
 #[derive(Debug)]
 pub(super) struct OpenProposal<'a> {

@@ -80,6 +80,11 @@ impl Holds {
         ended
     }
 
+    /// How many there are, those included that have ended and are not forgotten yet.
+    pub(super) fn len(&self) -> usize {
+        self.open.lock().len()
+    }
+
     /// Whether the pin is that of a hold.
     pub(super) fn owns(&self, pin: &PinId) -> bool {
         self.open.lock().contains_key(&HoldId::from_bytes(pin.0))

@@ -4,7 +4,8 @@
 //! dropped, the holders are asked again.
 //!
 //! # Invariants
-//! - It takes at most about 48 bytes for each NAR of the cluster and each of its copies.
+//! - It takes at most about 96 bytes for each NAR of the cluster and each of its copies, but for [`STALE_MAX`] NARs that
+//!   are no more.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
@@ -13,6 +14,8 @@ use tetryx_protocol::hash::NarHash;
 use tetryx_protocol::id::NodeId;
 use tetryx_protocol::presence::HeldDigest;
 use tetryx_protocol::time::Elapsed;
+
+use crate::InMemory;
 
 /// Half of a NAR's hash: enough to tell NARs apart that nobody made up, and many of them are remembered.
 type Short = [u8; 16];
@@ -45,6 +48,8 @@ struct Peer {
     answers: bool,
 }
 
+/// What is remembered of NARs that are no more, of each member.
+const STALE_MAX: usize = 1 << 10;
 /// NARs whose last use is remembered; the longest unused are forgotten first, and then count as never used.
 const USED_MAX: usize = 1 << 16;
 
@@ -108,6 +113,20 @@ impl Knowledge {
         if damaged != self.damaged {
             self.damaged = damaged;
             self.forget_all_local();
+        }
+    }
+
+    /// Forgets what is remembered here, and of each member, when more than half of it must be about NARs that are no
+    /// more: the cluster has so many. What is still true is found out again.
+    pub(super) fn trim(&mut self, nars: usize) {
+        let bound = 2 * nars + STALE_MAX;
+        if self.complete.len() > bound {
+            self.forget_all_local();
+        }
+        for peer in self.peers.values_mut() {
+            if peer.placed.len() > bound {
+                peer.placed.clear();
+            }
         }
     }
 
@@ -181,6 +200,13 @@ impl Knowledge {
         }
     }
 
+    /// Adds up what is remembered.
+    pub(super) fn count_memory(&self, kept: &mut InMemory) {
+        kept.known_here = self.complete.len();
+        kept.known_elsewhere = self.peers.values().map(|peer| peer.placed.len()).sum();
+        kept.known_uses = self.used.len();
+    }
+
     /// The NAR was read here.
     pub(super) fn touch(&mut self, nar: &NarHash, now: Elapsed) {
         self.used.insert(short(nar), now);
@@ -211,6 +237,22 @@ mod tests {
 
     fn nar(n: u32) -> NarHash {
         NarHash::of(&n.to_le_bytes())
+    }
+
+    #[test]
+    fn nars_that_are_no_more_are_forgotten_in_time() {
+        let mut knowledge = knowledge();
+        let nars = 40;
+        for n in 0..10_000 {
+            knowledge.note_complete(&nar(n), false);
+            knowledge.note_placed(NODE, &nar(n), true);
+            knowledge.trim(nars);
+            let mut kept = InMemory::default();
+            knowledge.count_memory(&mut kept);
+            assert!(kept.known_here <= 2 * nars + STALE_MAX);
+            assert!(kept.known_elsewhere <= 2 * nars + STALE_MAX);
+        }
+        assert!(knowledge.is_placed(&NODE, &nar(9_999)));
     }
 
     fn knowledge() -> Knowledge {

@@ -50,7 +50,7 @@ pub(crate) use self::surplus::{Keep, Surplus, find as find_surplus};
 pub use self::write::NotEnoughCopies;
 pub(crate) use self::write::{begin, release, secure};
 use crate::error::chain;
-use crate::{Node, NodeError, collect};
+use crate::{InMemory, Node, NodeError, collect};
 
 /// The longest pause between two passes: members are looked after at least so often.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -186,6 +186,14 @@ impl Replication {
     pub(crate) fn differs(&self, nar: &NarHash) -> bool {
         // Asked for each narinfo, and hardly ever so.
         self.any_differs.load(Ordering::Relaxed) && self.known.lock().differs(nar)
+    }
+
+    /// Adds up what is kept in memory.
+    pub(crate) fn count_memory(&self, kept: &mut InMemory) {
+        kept.holds = self.holds.len();
+        kept.uploads_ahead = self.early.lock().len();
+        kept.failures = self.failed.lock().len();
+        self.known.lock().count_memory(kept);
     }
 
     /// What was found in the store may have changed.

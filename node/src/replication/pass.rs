@@ -98,6 +98,7 @@ pub(super) async fn run(node: &Node) -> Result<PassReport, NodeError> {
     report.figures.as_of = view.applied_index();
     let mut wanted = Vec::new();
     let mut after = None;
+    let mut nars = 0;
     loop {
         let looking = node.clock().elapsed();
         let page = {
@@ -110,6 +111,7 @@ pub(super) async fn run(node: &Node) -> Result<PassReport, NodeError> {
         report.look_took += node.clock().elapsed().saturating_sub(looking);
         let Some(last) = page.last() else { break };
         after = Some(last.nar);
+        nars += page.len();
         ask_holders(node, &membership, &page).await;
         weigh(node, &membership, &page, &mut report.figures);
         let now = node.clock().elapsed();
@@ -127,6 +129,7 @@ pub(super) async fn run(node: &Node) -> Result<PassReport, NodeError> {
             }
         }
     }
+    replication.known.lock().trim(nars);
     *replication.figures.lock() = report.figures;
     let fetches = wanted.into_iter().map(|item| fetch(node, &membership, item));
     let outcomes: Vec<bool> = stream::iter(fetches)
@@ -324,6 +327,10 @@ impl Failures {
         *times += 1;
         *again = now.plus(wait);
         wait
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.failed.len()
     }
 
     pub(super) fn remove(&mut self, nar: &NarHash) {

@@ -139,6 +139,11 @@ impl Layouts {
         self.kept.get(&nar.file_hash)
     }
 
+    /// About how much memory they take.
+    pub(super) fn bytes(&self) -> u64 {
+        self.kept.weight()
+    }
+
     pub(super) fn keep(&self, nar: &NarRecord, layout: &Arc<Layout>) {
         self.kept.insert(nar.file_hash, Arc::clone(layout));
     }

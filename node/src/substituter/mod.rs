@@ -34,10 +34,10 @@ use self::layout::Layouts;
 use self::listing::Listings;
 use self::narinfo::Rendered;
 use self::pull::Pulls;
-use crate::Node;
 use crate::config::Config;
 use crate::http::auth::{Visitor, no_such_cache};
 use crate::http::error::HttpError;
+use crate::{InMemory, Node};
 
 /// What is kept between requests; one per node.
 #[derive(Debug)]
@@ -56,6 +56,12 @@ impl Substituter {
             listings: Listings::new(),
             pulls: Pulls::default(),
         }
+    }
+
+    /// Adds up what is kept in memory.
+    pub(crate) fn count_memory(&self, kept: &mut InMemory) {
+        kept.layout_bytes = self.layouts.bytes();
+        kept.pulls = self.pulls.len();
     }
 }
 

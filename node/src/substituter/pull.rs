@@ -63,6 +63,14 @@ pub(super) enum PullError {
     Incomplete { nar: NarHash },
 }
 
+impl Pulls {
+    /// How many NARs are being streamed so.
+    pub(super) fn len(&self) -> usize {
+        let open = self.open.lock();
+        open.values().filter(|pull| pull.strong_count() > 0).count()
+    }
+}
+
 impl Reader {
     /// Begins to fetch the NAR, or joins those that do.
     pub(super) fn open(node: &Node, nar: &NarHash, record: &NarRecord) -> Result<Self, PullError> {

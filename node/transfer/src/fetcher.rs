@@ -175,6 +175,14 @@ impl Fetcher {
         }
     }
 
+    /// How many manifests are being fetched.
+    #[must_use]
+    pub fn underway(&self) -> usize {
+        let flights = self.inner.flights.lock();
+        let wanted = flights.values().filter(|(lease, _)| lease.strong_count() > 0);
+        wanted.count()
+    }
+
     /// Peers that lied and are not asked for the time being.
     #[must_use]
     pub fn dropped(&self) -> Vec<NodeId> {
