@@ -20,9 +20,11 @@ pub enum Promise {
     ServedAsNamed,
     CopiesKept,
     NothingLiveCollected,
+    NothingLeaks,
     RevokedRefused,
     LiveAccepted,
     Linearizable,
+    AgeTold,
     ProvisionalKept,
     NotServedBeforeDurable,
     Converges,
@@ -49,9 +51,11 @@ impl fmt::Display for Promise {
                 "a published path's chunks are on as many live nodes as promised, or on their way from one that has them"
             }
             Self::NothingLiveCollected => "a collection removes no chunk that a live path or a pin names",
+            Self::NothingLeaks => "what nobody needs any more gives its place back",
             Self::RevokedRefused => "a revoked token is refused wherever the revocation is applied",
             Self::LiveAccepted => "a token that nobody revoked counts, everywhere, as long as it says",
             Self::Linearizable => "caches, tokens and paths are as if there were one copy of them",
+            Self::AgeTold => "an answer shows all that was acknowledged longer ago than it says",
             Self::ProvisionalKept => "a push that waits in an outbox is delivered once, or reported",
             Self::NotServedBeforeDurable => "a path is published only when its chunks are durable",
             Self::Converges => "once faults end, every station comes to the same state and serves everything",

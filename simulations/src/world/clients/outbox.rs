@@ -4,6 +4,7 @@ use http::Method;
 use tetryx_protocol::api::OutboxReport;
 
 use super::talk::{Asked, Client, ask, parsed};
+use crate::world::oracle::TokenStanding;
 use crate::world::{Promise, Station, World};
 
 pub(super) async fn run(mut client: Client) {
@@ -24,6 +25,7 @@ pub(super) async fn query(world: &World, station: &Station) -> Option<u64> {
     let asked = Asked::new(Method::GET, "/api/v1/outbox", world.root());
     let reply = ask(world, station, asked).await;
     let report = reply.success().and_then(parsed::<OutboxReport>)?;
+    let tokens = world.oracle().tokens();
     let mut paths = world.oracle().paths();
     // Oldest first, as they were taken.
     let judged = report.entries.iter().rev().try_for_each(|entry| {
@@ -33,9 +35,10 @@ pub(super) async fn query(world: &World, station: &Station) -> Option<u64> {
             &entry.store_path.hash,
             entry.accepted,
             &entry.state,
+            |token| tokens.standing(token) == TokenStanding::Live,
         )
     });
-    drop(paths);
+    drop((paths, tokens));
     world.count("outbox queried");
     if report.counts.applied > 0 {
         world.count("outbox delivered");

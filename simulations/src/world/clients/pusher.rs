@@ -13,7 +13,7 @@ use tetryx_protocol::upload;
 
 use super::talk::{Asked, Client, Reply, applied, ask, parsed, told};
 use crate::nar::{TestPath, stream};
-use crate::world::oracle::{Contents, Expected, PathKey, Push, Recipe};
+use crate::world::oracle::{Contents, Expected, Issued, PathKey, Push, Recipe, TokenStanding};
 use crate::world::{Promise, Station, World};
 
 /// Paths in one commit, at most.
@@ -140,10 +140,14 @@ fn contents(client: &mut Client) -> Contents {
 
 /// Pushes, and tells the oracle what was promised.
 async fn push(client: &mut Client, station: &Station, keys: &[PathKey]) -> Pushed {
-    let (world, root) = (client.world.clone(), client.root());
+    let world = client.world.clone();
     let Some(cache) = keys.first().map(|key| key.cache.clone()) else {
         return Pushed::Not;
     };
+    let token = token(client);
+    let root = token
+        .as_ref()
+        .map_or_else(|| client.root(), |token| token.text.clone());
     let recipes = keys.iter().filter_map(|key| world.oracle().paths().recipe(key));
     let paths: Vec<TestPath> = recipes.map(|(recipe, _)| recipe.make()).collect();
     if client.happens(0.3) && all_there(&world, station, keys, &paths).await {
@@ -157,7 +161,7 @@ async fn push(client: &mut Client, station: &Station, keys: &[PathKey]) -> Pushe
     };
     let session = format!("/api/v1/uploads/{}", started.upload);
     for path in &paths {
-        if !send_nar(client, station, &session, path).await {
+        if !send_nar(client, station, &session, &root, path).await {
             return Pushed::Not;
         }
     }
@@ -176,9 +180,23 @@ async fn push(client: &mut Client, station: &Station, keys: &[PathKey]) -> Pushe
     }
     let known = applied(station).unwrap_or(0);
     let missing_excused = references_excused(&world, keys, known);
+    let serial = token.map(|token| token.serial);
+    let standing = serial.map(|serial| world.oracle().tokens().standing(serial));
     let push = world.oracle().paths().push_begins(keys);
     let reply = ask(&world, station, asked).await;
-    let pushed = note(&world, station, keys, push, &reply);
+    if let Some(TokenStanding::Revoked { from }) = standing
+        && from <= known
+        && reply.success().is_some()
+    {
+        world.violated(
+            Promise::RevokedRefused,
+            format!(
+                "{} takes a push with a token that was revoked at log index {from}; applied is {known}",
+                station.name()
+            ),
+        );
+    }
+    let pushed = note(&world, station, keys, serial, push, &reply);
     if reply.error() == Some(ErrorName::MissingReferences) && !missing_excused(&world) {
         let Reply::Answer(answer) = &reply else {
             return pushed;
@@ -196,6 +214,16 @@ async fn push(client: &mut Client, station: &Station, keys: &[PathKey]) -> Pushe
         ask(&world, station, Asked::new(Method::DELETE, session, &root)).await;
     }
     pushed
+}
+
+/// One of the tokens that were issued, at times: also one that is about to be revoked.
+fn token(client: &mut Client) -> Option<Issued> {
+    if !client.happens(0.3) {
+        return None;
+    }
+    let all = client.world.oracle().tokens().all();
+    let last = all.len().saturating_sub(8);
+    client.one_of(&all[last..])
 }
 
 /// Judges, after the answer, whether a reference may have been missing.
@@ -223,14 +251,21 @@ fn references_excused(world: &World, keys: &[PathKey], known: u64) -> impl Fn(&W
 }
 
 /// What the answer to a commit says about its paths.
-fn note(world: &World, station: &Station, keys: &[PathKey], push: Push, reply: &Reply) -> Pushed {
+fn note(
+    world: &World,
+    station: &Station,
+    keys: &[PathKey],
+    token: Option<u64>,
+    push: Push,
+    reply: &Reply,
+) -> Pushed {
     let names: Vec<String> = keys.iter().map(ToString::to_string).collect();
     let names = names.join(", ");
     let at = station.name();
     let mut paths = world.oracle().paths();
     if let Some(response) = reply.success().and_then(parsed::<CommitUploadResponse>) {
         if response.provisional == keys.len() as u64 {
-            paths.taken(push, station.number());
+            paths.taken(push, station.number(), token);
             drop(paths);
             world.count("push taken provisionally");
             world.trace(format_args!("{names} taken into the outbox of {at}"));
@@ -248,6 +283,7 @@ fn note(world: &World, station: &Station, keys: &[PathKey], push: Push, reply: &
             response.published,
         );
         drop(paths);
+        world.oracle().acknowledged().note(world.now(), response.index);
         world.count("push acknowledged");
         world.trace(format_args!(
             "{names} acknowledged by {at} at log index {}, {} new",
@@ -327,11 +363,17 @@ async fn all_there(world: &World, station: &Station, keys: &[PathKey], paths: &[
 }
 
 /// Asks which chunks are missing and sends the NAR with those; false when it did not arrive.
-async fn send_nar(client: &mut Client, station: &Station, session: &str, path: &TestPath) -> bool {
-    let (world, root) = (client.world.clone(), client.root());
+async fn send_nar(
+    client: &mut Client,
+    station: &Station,
+    session: &str,
+    token: &str,
+    path: &TestPath,
+) -> bool {
+    let world = client.world.clone();
     let chunks = path.chunks();
     let hashes: Vec<ChunkHash> = chunks.iter().map(|chunk| chunk.hash).collect();
-    let asked = Asked::new(Method::POST, format!("{session}/missing"), &root);
+    let asked = Asked::new(Method::POST, format!("{session}/missing"), token);
     let reply = ask(&world, station, asked.bytes(upload::encode_hashes(&hashes))).await;
     let missing = reply
         .success()
@@ -344,7 +386,7 @@ async fn send_nar(client: &mut Client, station: &Station, session: &str, path: &
     }
     let mut body = stream(&chunks, &missing.into_iter().collect());
     let url = format!("{session}/nars/{}?nar_size={}", path.nar_hash(), path.nar.len());
-    let mut asked = Asked::new(Method::PUT, url, &root);
+    let mut asked = Asked::new(Method::PUT, url, token);
     match client.chance.u8(0..30) {
         0 => {
             world.count("client went away during an upload");

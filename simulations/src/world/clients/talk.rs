@@ -206,10 +206,11 @@ pub(super) async fn ask(world: &World, station: &Station, asked: Asked) -> Reply
     if let Some(index) = asked.wait_index {
         head = head.header("tetryx-wait-index", index);
     }
-    let Ok(request) = head.body(Body::from(asked.body)) else {
+    let Ok(request) = head.body(Body::from(asked.body.clone())) else {
         return Reply::NotSent;
     };
     world.count("request");
+    let sent = world.now();
     let outcome = in_time(asked.patience, station.send(request)).await;
     let reply = match outcome {
         Some(Outcome::Answer(answer)) => Reply::Answer(answer),
@@ -217,7 +218,10 @@ pub(super) async fn ask(world: &World, station: &Station, asked: Asked) -> Reply
         Some(Outcome::Unknown(_)) | None => Reply::Unknown,
     };
     match &reply {
-        Reply::Answer(answer) => note(world, station, &asked.method, &asked.path, answer),
+        Reply::Answer(answer) => {
+            note(world, station, &asked.method, &asked.path, answer);
+            check_age(world, station, &asked, sent, answer);
+        }
         Reply::Unknown => world.count("request in doubt"),
         Reply::NotSent => world.count("request not sent"),
     }
@@ -244,6 +248,41 @@ fn note(world: &World, station: &Station, method: &Method, path: &str, answer: &
         }
         status if status.is_success() => world.count("answered well"),
         _ => world.count("answered 4xx"),
+    }
+}
+
+/// Holds what an answer says of its age against what was acknowledged when. An answer to a change names the log index
+/// of that.
+fn check_age(world: &World, station: &Station, asked: &Asked, sent: Duration, answer: &Answer) {
+    let Some(index) = index_of(answer).filter(|_| answer.status.is_success()) else {
+        return;
+    };
+    if asked.method != Method::GET {
+        if asked.method != Method::POST || !asked.path.ends_with("/missing-paths") {
+            world.oracle().acknowledged().note(world.now(), index);
+        }
+        return;
+    }
+    let Ok(age_ms) = answer.header("tetryx-age-ms").parse() else {
+        return;
+    };
+    // Ages are measured by the station's own clock, which may lose a little; and told in whole milliseconds.
+    let age = Duration::from_millis(age_ms) * 5 / 4 + Duration::from_millis(2);
+    let Some(proved) = sent.checked_sub(age) else {
+        return;
+    };
+    world.count("age of an answer checked");
+    let acknowledged = world.oracle().acknowledged().before(proved);
+    if index < acknowledged {
+        world.violated(
+            Promise::AgeTold,
+            format!(
+                "{} answers {} as of log index {index}, at most {age_ms} ms old; index {acknowledged} was \
+                 acknowledged before that",
+                station.name(),
+                asked.path
+            ),
+        );
     }
 }
 

@@ -11,6 +11,7 @@
 //! - Asking: [`super::clients`]. How many copies there are and where: [`super::invariants`].
 
 mod caches;
+mod freshness;
 mod linear;
 mod members;
 mod paths;
@@ -21,6 +22,7 @@ mod tokens;
 use parking_lot::{Mutex, MutexGuard};
 
 pub(crate) use self::caches::{Caches, NAMES};
+use self::freshness::Acknowledged;
 pub(crate) use self::members::{Members, Standing as MemberStanding};
 pub(crate) use self::paths::{Expected, PathKey, Paths, Push};
 pub(crate) use self::recipe::{Contents, Recipe};
@@ -34,6 +36,7 @@ pub(crate) struct Oracle {
     caches: Mutex<Caches>,
     tokens: Mutex<Tokens>,
     members: Mutex<Members>,
+    acknowledged: Mutex<Acknowledged>,
 }
 
 impl Oracle {
@@ -55,6 +58,11 @@ impl Oracle {
     /// About stations.
     pub(crate) fn members(&self) -> MutexGuard<'_, Members> {
         self.members.lock()
+    }
+
+    /// What was acknowledged when.
+    pub(crate) fn acknowledged(&self) -> MutexGuard<'_, Acknowledged> {
+        self.acknowledged.lock()
     }
 
     /// How many histories were too much to judge.

@@ -101,6 +101,8 @@ struct Waiting {
     op: OpId,
     /// Pushed alone, so that its outcome is its own.
     alone: bool,
+    /// The token it was pushed with, unless that was the root token.
+    token: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -271,12 +273,17 @@ impl Paths {
     }
 
     /// They wait in the outbox of that station.
-    pub(crate) fn taken(&mut self, push: Push, station: usize) {
+    pub(crate) fn taken(&mut self, push: Push, station: usize, token: Option<u64>) {
         let alone = push.0.len() == 1;
         for (key, op) in push.0 {
             let promised = self.paths.get_mut(&key).expect("a push is of known paths");
             promised.history.in_doubt(op);
-            promised.waiting.push(Waiting { station, op, alone });
+            promised.waiting.push(Waiting {
+                station,
+                op,
+                alone,
+                token,
+            });
             promised.version += 1;
         }
     }
@@ -299,7 +306,7 @@ impl Paths {
         }
     }
 
-    /// A station said what became of what it took.
+    /// A station said what became of what it took. `is_live` tells of a token whether nobody ever tried to revoke it.
     ///
     /// # Errors
     /// In words, when that cannot be.
@@ -310,6 +317,7 @@ impl Paths {
         hash: &StorePathHash,
         accepted: UtcTime,
         state: &OutboxState,
+        is_live: impl Fn(u64) -> bool,
     ) -> Result<(), String> {
         let Some(key) = self.by_hash.get(&(cache.clone(), hash.to_string())) else {
             return Ok(());
@@ -348,7 +356,7 @@ impl Paths {
                 promised.pushes_open = promised.pushes_open.saturating_sub(1);
                 promised.history.without_effect(waiting.op);
                 promised.version += 1;
-                match stands_alone {
+                match stands_alone && waiting.token.is_none_or(is_live) {
                     true => Err(format!(
                         "station {station} took it, and later it was refused though nothing stood in its way: {reason}"
                     )),

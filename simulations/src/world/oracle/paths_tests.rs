@@ -34,7 +34,7 @@ fn delete(paths: &mut Paths, key: &PathKey, index: u64) {
 
 fn decided(paths: &mut Paths, key: &PathKey, state: OutboxState) -> Result<(), String> {
     let hash = paths.recipe(key).unwrap().0.store_path().hash;
-    paths.outbox_says(2, &key.cache, &hash, UtcTime::from_unix_ms(5), &state)
+    paths.outbox_says(2, &key.cache, &hash, UtcTime::from_unix_ms(5), &state, |_| false)
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn what_changes_during_a_request_excuses_its_answer() {
 fn what_a_station_took_is_served_there_until_it_says_what_became_of_it() {
     let (mut paths, key) = one_path();
     let push = paths.push_begins(std::slice::from_ref(&key));
-    paths.taken(push, 2);
+    paths.taken(push, 2, None);
     assert!(paths.expectation(&key, 2).unwrap().provisional);
     assert!(!paths.expectation(&key, 1).unwrap().provisional);
     decided(&mut paths, &key, OutboxState::Waiting).unwrap();
@@ -105,7 +105,7 @@ fn what_was_delivered_twice_is_noticed() {
     let (mut paths, key) = one_path();
     push(&mut paths, &key, 10, 1);
     let again = paths.push_begins(std::slice::from_ref(&key));
-    paths.taken(again, 2);
+    paths.taken(again, 2, None);
     let error = decided(&mut paths, &key, OutboxState::Applied { index: 20 }).unwrap_err();
     assert!(error.contains("has no explanation"), "{error}");
 }
@@ -114,9 +114,19 @@ fn what_was_delivered_twice_is_noticed() {
 fn a_refusal_without_a_reason_is_noticed() {
     let (mut paths, key) = one_path();
     let push = paths.push_begins(std::slice::from_ref(&key));
-    paths.taken(push, 2);
+    paths.taken(push, 2, None);
     let reason = "no".to_owned();
     assert!(decided(&mut paths, &key, OutboxState::Refused { reason }).is_err());
+}
+
+#[test]
+fn what_was_pushed_with_a_token_that_was_revoked_may_be_refused() {
+    let (mut paths, key) = one_path();
+    let push = paths.push_begins(std::slice::from_ref(&key));
+    paths.taken(push, 2, Some(3));
+    let reason = "the token was revoked".to_owned();
+    decided(&mut paths, &key, OutboxState::Refused { reason }).unwrap();
+    assert!(paths.waiting().is_empty());
 }
 
 #[test]
