@@ -48,7 +48,7 @@ pub(super) async fn come_to_rest(world: &World) -> Option<Duration> {
 ///
 /// # Errors
 /// That nobody has a state.
-fn members(world: &World) -> Result<Vec<Station>, String> {
+pub(super) fn members(world: &World) -> Result<Vec<Station>, String> {
     let running = world.stations().into_iter().filter_map(|station| station.node());
     let newest = running.max_by_key(|node| node.replica().applied_index());
     let newest = newest.ok_or("no station is up")?;

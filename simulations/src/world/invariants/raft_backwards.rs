@@ -1,13 +1,13 @@
 //! The term, the vote and what was applied never go back.
 //!
 //! On one node, whether it is restarted in between or not:
-//! - the term never falls, and neither does the durable vote (its term, its leader, that it was granted);
+//! - the durable vote never falls (its term, its leader, that it was granted), and the term is never below it;
 //! - the durable end of the log is not lost: it is earlier only if the vote says that another leader, who may have
 //!   replaced it, was promised to be followed;
-//! - what was cut off the log is in the state: the state is at least as new.
+//! - what was cut off the log is in the state that a restart finds.
 //!
-//! As long as it runs also: what is committed and what is applied never falls. After a restart both may be earlier, and
-//! are learnt again.
+//! As long as it runs also: the term, what is committed and what is applied never fall. After a restart all three may be
+//! earlier: a term that was not durable yet has been told to nobody, and the others are learnt again.
 
 use std::collections::BTreeMap;
 
@@ -22,10 +22,13 @@ pub(super) struct Backwards {
 impl Backwards {
     pub(super) fn look(&mut self, seen: &[Observation]) -> Result<(), String> {
         for now in seen {
-            if let Some(before) = self.last.get(&now.node) {
+            let before = self.last.get(&now.node);
+            if let Some(before) = before {
                 went_forward(before, now)?;
             }
-            if now.purged.map(|at| at.index) > now.applied.map(|at| at.index) {
+            // While it runs, a snapshot that is being installed replaces the log first.
+            let has_restarted = before.is_none_or(|before| before.opened_as != now.opened_as);
+            if has_restarted && now.purged.map(|at| at.index) > now.applied.map(|at| at.index) {
                 return Err(format!(
                     "node {} has cut its log up to {:?}, and its state is of {:?}",
                     now.node, now.purged, now.applied
@@ -42,7 +45,9 @@ fn went_forward(before: &Observation, now: &Observation) -> Result<(), String> {
     let back = |what: &str, before: String, now: String| {
         Err(format!("{what} of node {node} was {before} and is {now}"))
     };
-    if now.term < before.term {
+    let is_same_run = now.opened_as == before.opened_as;
+    let promised = before.vote.map_or(0, |vote| vote.term);
+    if now.term < promised || (is_same_run && now.term < before.term) {
         return back("the term", before.term.to_string(), now.term.to_string());
     }
     if now.vote < before.vote {
@@ -60,7 +65,7 @@ fn went_forward(before: &Observation, now: &Observation) -> Result<(), String> {
             format!("{:?}, without another leader", now.acknowledged),
         );
     }
-    if now.opened_as == before.opened_as {
+    if is_same_run {
         if now.committed < before.committed {
             return back(
                 "what is committed",
@@ -131,7 +136,12 @@ mod tests {
         let before = following(node(1), entry(3, 1, 7).at);
         let mut now = restarted(&before);
         now.term = 2;
-        check(&before, &now).expect_err("the term went back");
+        check(&before, &now).expect_err("the term went back behind the vote");
+
+        let mut campaigning = before.clone();
+        campaigning.term = 4;
+        check(&campaigning, &restarted(&before)).expect("nobody was told of the campaign");
+        check(&campaigning, &before).expect_err("the term went back without a restart");
 
         let mut now = restarted(&before);
         now.vote = None;

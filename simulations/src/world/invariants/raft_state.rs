@@ -24,16 +24,6 @@ impl States {
         of.insert(station.to_owned());
         Ok(())
     }
-
-    /// Whether so many stations were compared at the newest index.
-    pub(super) fn is_complete(&self, stations: usize) -> Result<(), String> {
-        match self.hashes.last_key_value() {
-            Some((index, (_, of))) if of.len() < stations => Err(format!(
-                "at rest, only {of:?} of {stations} stations could be compared, after entry {index}"
-            )),
-            _ => Ok(()),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -56,14 +46,5 @@ mod tests {
         let mut states = States::default();
         states.is_same("a", 4, ONE).expect("it is the first");
         states.is_same("b", 4, OTHER).expect_err("they differ");
-    }
-
-    #[test]
-    fn a_station_that_was_not_compared_at_the_end_is_noticed() {
-        let mut states = States::default();
-        states.is_same("a", 4, ONE).expect("it is the first");
-        states.is_complete(2).expect_err("b is missing");
-        states.is_same("b", 4, ONE).expect("it is the same");
-        states.is_complete(2).expect("all are there");
     }
 }
