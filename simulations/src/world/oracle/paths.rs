@@ -278,13 +278,15 @@ impl Paths {
         for (key, op) in push.0 {
             let promised = self.paths.get_mut(&key).expect("a push is of known paths");
             promised.history.in_doubt(op);
-            promised.waiting.push(Waiting {
-                station,
-                op,
-                alone,
-                token,
-            });
             promised.version += 1;
+            if !self.gone_stations.contains(&station) {
+                promised.waiting.push(Waiting {
+                    station,
+                    op,
+                    alone,
+                    token,
+                });
+            }
         }
     }
 

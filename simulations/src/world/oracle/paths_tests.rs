@@ -130,6 +130,18 @@ fn what_was_pushed_with_a_token_that_was_revoked_may_be_refused() {
 }
 
 #[test]
+fn what_a_station_took_is_lost_with_it_and_nobody_waits_for_it() {
+    let (mut paths, key) = one_path();
+    let push = paths.push_begins(std::slice::from_ref(&key));
+    paths.taken(push, 2, None);
+    paths.station_left(2);
+    let late = paths.push_begins(std::slice::from_ref(&key));
+    paths.taken(late, 2, None);
+    assert!(paths.waiting().is_empty());
+    assert_eq!(expected(&paths, &key), Expected::Either);
+}
+
+#[test]
 fn a_read_of_an_acknowledged_path_that_does_not_find_it_is_noticed() {
     let (mut paths, key) = one_path();
     push(&mut paths, &key, 10, 1);
