@@ -1,5 +1,8 @@
 //! Lives through simulated worlds and says which promises held.
 
+#[cfg(feature = "mutants")]
+mod mutants;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -10,9 +13,11 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+#[cfg(feature = "mutants")]
+use tetryx_environment::mutant::Mutant;
 use tetryx_simulations::runner::{Batch, live_in_this_process, report_line};
 use tetryx_simulations::scale::{Scale, measure};
-use tetryx_simulations::world::{Report, Wish};
+use tetryx_simulations::world::{Faults, Report, Wish};
 
 /// Runs whole clusters in simulated worlds: the node's own code over links, disks, clocks and chance that come from a
 /// seed, with everything going wrong that can. Prints which promise was broken, if one was, and the command that repeats
@@ -28,7 +33,9 @@ struct Options {
     #[command(subcommand)]
     command: Option<Command>,
     /// Live through the worlds of these seeds: FIRST..END, without END
-    #[arg(long, value_name = "A..B", required_unless_present = "seed")]
+    #[arg(long, value_name = "A..B")]
+    #[cfg_attr(not(feature = "mutants"), arg(required_unless_present = "seed"))]
+    #[cfg_attr(feature = "mutants", arg(required_unless_present_any = ["seed", "mutants"]))]
     seeds: Option<Seeds>,
     /// Live through the world of one seed
     #[arg(long, value_name = "S", conflicts_with = "seeds")]
@@ -39,6 +46,17 @@ struct Options {
     /// Virtual hours of faults and clients in each world [default: 1]
     #[arg(long, value_name = "H")]
     hours: Option<f64>,
+    /// Faults that happen in every world, besides those that its seed draws: crash,full-cut
+    #[arg(long, value_name = "FAULTS")]
+    with: Option<Faults>,
+    /// Run with a deliberate bug
+    #[cfg(feature = "mutants")]
+    #[arg(long, value_name = "NAME")]
+    mutant: Option<Mutant>,
+    /// Run every deliberate bug through the worlds that it should be found in, and fail when one is not
+    #[cfg(feature = "mutants")]
+    #[arg(long, conflicts_with_all = ["seed", "seeds", "mutant"])]
+    mutants: bool,
     /// Print each event as it happens
     #[arg(long, requires = "seed")]
     trace: bool,
@@ -98,14 +116,27 @@ fn main() -> ExitCode {
     let wish = Wish {
         stations: options.nodes,
         hours: options.hours,
+        with: options.with.unwrap_or_default(),
     };
     let batch = Batch {
         wish,
         jobs: options
             .jobs
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from)),
-        arguments: Vec::new(),
+        arguments: options.arguments(),
     };
+    #[cfg(feature = "mutants")]
+    {
+        if options.mutants {
+            return match mutants::hunt_all(batch.jobs) {
+                true => ExitCode::SUCCESS,
+                false => ExitCode::FAILURE,
+            };
+        }
+        if let Some(mutant) = options.mutant {
+            mutant.activate();
+        }
+    }
     if let Some(seed) = options.seed {
         let report = live_in_this_process(seed, wish, options.trace, seed_process);
         if options.report {
@@ -127,6 +158,17 @@ fn main() -> ExitCode {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    }
+}
+
+impl Options {
+    /// What each process is told, besides which world it is to live through.
+    fn arguments(&self) -> Vec<String> {
+        #[cfg(feature = "mutants")]
+        if let Some(mutant) = self.mutant {
+            return vec!["--mutant".to_owned(), mutant.to_string()];
+        }
+        Vec::new()
     }
 }
 

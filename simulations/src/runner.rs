@@ -53,6 +53,9 @@ impl Batch {
         if let Some(hours) = self.wish.hours {
             arguments.extend(["--hours".to_owned(), hours.to_string()]);
         }
+        if !self.wish.with.is_empty() {
+            arguments.extend(["--with".to_owned(), self.wish.with.to_string()]);
+        }
         arguments.extend(self.arguments.iter().cloned());
         arguments
     }

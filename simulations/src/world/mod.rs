@@ -52,7 +52,7 @@ use self::coverage::Coverage;
 pub(crate) use self::faults::Trouble;
 pub use self::io::SimIo;
 pub(crate) use self::oracle::Oracle;
-pub use self::plan::{Fault, LinkClass, Plan, Wish};
+pub use self::plan::{Fault, Faults, LinkClass, Plan, Wish};
 pub use self::promise::Promise;
 pub use self::report::{Report, Violation};
 pub use self::run::live;
@@ -100,6 +100,8 @@ struct Inner {
     release: AtomicU32,
     /// What the checks of consensus remember.
     watch: invariants::raft::Watch,
+    /// What the checks of data remember.
+    data: invariants::data::Watch,
 }
 
 impl fmt::Debug for World {
@@ -112,7 +114,10 @@ impl fmt::Debug for World {
 
 impl World {
     fn new(seed: u64, wish: Wish, is_traced: bool) -> Self {
-        let plan = Plan::draw(&mut stream(seed, "plan"), wish);
+        Self::with_plan(seed, Plan::draw(&mut stream(seed, "plan"), wish), is_traced)
+    }
+
+    fn with_plan(seed: u64, plan: Plan, is_traced: bool) -> Self {
         Self {
             inner: Arc::new(Inner {
                 seed,
@@ -132,6 +137,7 @@ impl World {
                 // An upgrade goes to the level above: builds of the first level could not join a cluster.
                 release: AtomicU32::new(FEATURE_LEVEL),
                 watch: invariants::raft::Watch::default(),
+                data: invariants::data::Watch::default(),
             }),
         }
     }

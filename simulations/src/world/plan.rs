@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// Something that goes wrong.
@@ -54,6 +55,11 @@ impl Fault {
         Self::Upgrade,
         Self::Operators,
     ];
+
+    /// Its name on the command line.
+    fn argument(self) -> String {
+        self.name().trim_start_matches("fault: ").replace([' ', '_'], "-")
+    }
 
     /// What the coverage counts it as.
     pub const fn name(self) -> &'static str {
@@ -115,6 +121,49 @@ impl fmt::Display for Fault {
     }
 }
 
+/// Faults that somebody asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Faults(u32);
+
+impl Faults {
+    /// With one more.
+    #[must_use]
+    pub const fn and(self, fault: Fault) -> Self {
+        Self(self.0 | 1 << fault as u32)
+    }
+
+    pub const fn has(self, fault: Fault) -> bool {
+        self.0 & 1 << fault as u32 != 0
+    }
+
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// As on the command line: `crash,full-cut`.
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let faults = Fault::ALL.into_iter().filter(|fault| self.has(*fault));
+        let names: Vec<String> = faults.map(Fault::argument).collect();
+        f.write_str(&names.join(","))
+    }
+}
+
+impl FromStr for Faults {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.split(',').try_fold(Self::default(), |faults, name| {
+            let known = Fault::ALL.into_iter().find(|fault| fault.argument() == name);
+            known.map(|fault| faults.and(fault)).ok_or_else(|| {
+                let names = Fault::ALL.map(Fault::argument).join(", ");
+                format!("there is no fault {name:?}; there are {names}")
+            })
+        })
+    }
+}
+
 /// How far the stations are apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkClass {
@@ -133,6 +182,8 @@ pub enum LinkClass {
 pub struct Wish {
     pub stations: Option<usize>,
     pub hours: Option<f64>,
+    /// Faults that happen in any case, where there are stations enough.
+    pub with: Faults,
 }
 
 /// What happens in one world.
@@ -171,7 +222,9 @@ impl Plan {
             _ => LinkClass::Mixed,
         };
         let share = chance.f64() * 0.8 + 0.1;
-        let drawn = Fault::ALL.into_iter().filter(|_| chance.f64() < share);
+        let drawn = Fault::ALL
+            .into_iter()
+            .filter(|fault| chance.f64() < share || wish.with.has(*fault));
         let faults = drawn.filter(|fault| stations >= fault.stations_min()).collect();
         let minutes = |low: u64, high: u64, chance: &mut fastrand::Rng| {
             Duration::from_secs(chance.u64(low * 60..=high * 60))

@@ -79,6 +79,7 @@ async fn run(world: &World) -> Option<Duration> {
         rested = calm::come_to_rest(world).await.and(rested);
         clients.verify(world).await;
         invariants::raft::look_at_rest(world).await;
+        invariants::data::at_rest(world).await;
     }
     if let Some(after) = rested {
         world.trace(format_args!("at rest after {} s", after.as_secs()));
@@ -97,7 +98,7 @@ async fn run(world: &World) -> Option<Duration> {
 }
 
 /// Founds the cluster and has the other stations join it.
-async fn found(world: &World) -> Result<(), String> {
+pub(super) async fn found(world: &World) -> Result<(), String> {
     let mut secret = [0; 32];
     world.chance("the cluster's secret").fill(&mut secret);
     let founder = world.build(Some(secret));

@@ -3,6 +3,7 @@
 //! What is seen of the world and what is judged about it are apart: a check is given what was seen, and has a test which
 //! shows that it notices a broken promise.
 
+pub(super) mod data;
 pub(super) mod raft;
 mod raft_backwards;
 mod raft_bounds;
@@ -23,5 +24,6 @@ use super::World;
 pub(super) fn watch(world: &World) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(raft::run(world.clone()));
+    data::watch(world, &mut tasks);
     tasks
 }

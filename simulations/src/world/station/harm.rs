@@ -41,6 +41,11 @@ impl Station {
         *self.inner.ticket.lock() = None;
     }
 
+    /// Whether the machine and its disk are gone for good.
+    pub fn is_gone(&self) -> bool {
+        self.inner.is_gone.load(Ordering::Relaxed)
+    }
+
     /// Ends what faults do to the machine. One whose disk has stopped in mid-operation crashes.
     pub(in super::super) fn mend(&self) {
         self.thaw();

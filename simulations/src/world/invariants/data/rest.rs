@@ -1,0 +1,201 @@
+//! The judgement at the end: everything is where it belongs, and nothing else is left.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tetryx_protocol::hash::ManifestHash;
+use tetryx_store::{ChunkStore, Object};
+
+use super::asked::Asked;
+use super::holdings::is_whole;
+use super::stock::Stock;
+use super::tidy::Store;
+use super::{Running, bounds, collecting, copies_kept, look, report, report_of, running, tidy};
+use crate::world::{Promise, Station, World};
+
+/// How long stations may take to fetch anew what they find damaged.
+const MENDED_WITHIN: Duration = Duration::from_secs(30 * 60);
+/// How long something may still be under way that keeps something else.
+const PATIENCE: Duration = Duration::from_secs(5 * 60);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_secs(20);
+/// What a pack's record has besides its payload.
+const RECORD_HEADER_LEN: u64 = 68;
+
+/// Judges a world at rest. Lets as much time go by as sessions and holds last.
+pub(in crate::world) async fn at_rest(world: &World) {
+    look(world);
+    scrub(world).await;
+    until_well(world, MENDED_WITHIN, Promise::CopiesKept, placed).await;
+    let lasting = running(world).into_iter().map(|each| {
+        let config = each.node.config();
+        config.uploads.session_ttl.max(config.replication.hold_ttl)
+    });
+    let lasting = lasting.max().unwrap_or_default();
+    tokio::time::sleep(lasting + PAUSE).await;
+    for each in running(world) {
+        collecting::collect(world, &each).await;
+    }
+    until_well(world, PATIENCE, Promise::NothingLeaks, idle).await;
+    tokio::time::sleep(longest_pin(world)).await;
+    for each in running(world) {
+        collecting::collect(world, &each).await;
+    }
+    until_well(world, PATIENCE, Promise::NothingLeaks, is_tidy).await;
+}
+
+/// How long the pin of a process that is gone may still count: it was used last by a clock that may have been ahead.
+fn longest_pin(world: &World) -> Duration {
+    let left = running(world).into_iter().flat_map(|each| {
+        let (ttl, now) = (each.node.config().uploads.session_ttl, each.node.clock().utc());
+        let pins = each.node.store().pins().into_iter();
+        pins.filter_map(move |pin| {
+            let until = pin.touched?.plus(ttl);
+            Some(until.since(now) + PAUSE)
+        })
+    });
+    left.max().unwrap_or_default()
+}
+
+/// Reads every store back, so that each knows what its disk has damaged.
+async fn scrub(world: &World) {
+    for each in running(world) {
+        let store = std::sync::Arc::clone(each.node.store());
+        match each.node.io().run(move || store.verify()).await {
+            Ok(Ok(found)) => {
+                if !found.corrupt_chunks.is_empty() || !found.corrupt_manifests.is_empty() {
+                    world.count("damage found at rest");
+                }
+                judge_scrub(world, &each, &found);
+            }
+            Ok(Err(error)) => {
+                let why = Err(format!("it cannot be read back: {error}"));
+                report_of(world, Promise::ServedAsNamed, &each.station, why);
+            }
+            // A panic is told elsewhere.
+            Err(_) => {}
+        }
+    }
+}
+
+/// What is damaged must have been damaged by the disk: index and packs agree otherwise.
+fn judge_scrub(world: &World, each: &Running, found: &tetryx_store::VerifyReport) {
+    let seen = world.inner.data.0.lock();
+    let chunks = found.corrupt_chunks.iter().map(|chunk| Object::Chunk(*chunk));
+    let manifests = found
+        .corrupt_manifests
+        .iter()
+        .map(|manifest| Object::Manifest(*manifest));
+    let mut all = chunks.chain(manifests);
+    if let Some(object) = all.find(|object| !seen.stock.was_hit_on(each.number(), object)) {
+        let why = Err(format!(
+            "the store names a record of {object:?} that is not intact, and the disk has damaged none"
+        ));
+        report_of(world, Promise::ServedAsNamed, &each.station, why);
+    }
+}
+
+/// Judges again and again, until all is well or time is up.
+async fn until_well(
+    world: &World,
+    patience: Duration,
+    promise: Promise,
+    judge: fn(&World) -> Result<(), String>,
+) {
+    let began = world.now();
+    loop {
+        look(world);
+        let judged = judge(world);
+        if judged.is_ok() || world.now() - began >= patience {
+            return report(world, promise, judged);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Whether every NAR is on all of its holders.
+fn placed(world: &World) -> Result<(), String> {
+    let running = running(world);
+    let seen = world.inner.data.0.lock();
+    for (nar, row) in &seen.asked.nars {
+        let holders = seen.asked.holders(nar);
+        let holders: BTreeSet<usize> = world
+            .stations()
+            .iter()
+            .filter(|station| holders.contains(&station.node_id()))
+            .map(Station::number)
+            .collect();
+        let whole = seen.stock.whereabouts(&row.manifest).whole;
+        if whole.is_empty() && was_destroyed(&seen.stock, &row.manifest) {
+            continue;
+        }
+        let knows = |number: &usize| {
+            let mut stations = running.iter().filter(|each| each.number() == *number);
+            stations.any(|each| is_whole(each.node.store(), &row.manifest) == Some(true))
+        };
+        let having: BTreeSet<usize> = whole.into_iter().filter(knows).collect();
+        copies_kept::at_rest(nar, &holders, &having)?;
+    }
+    Ok(())
+}
+
+/// Whether disks have damaged something of which there is no other copy.
+fn was_destroyed(stock: &Stock, manifest: &ManifestHash) -> bool {
+    let objects = stock.objects(manifest).unwrap_or_default();
+    let mut lost = objects.iter().filter(|object| !stock.has(object));
+    lost.any(|object| stock.was_hit(object))
+}
+
+/// Whether no node keeps anything for somebody who is long gone.
+fn idle(world: &World) -> Result<(), String> {
+    let mut running = running(world).into_iter();
+    running.try_for_each(|each| {
+        bounds::judge_idle(&each.node.in_memory()).map_err(|why| format!("{}: {why}", each.station.name()))
+    })
+}
+
+/// Whether every store holds what is live, and nothing else.
+fn is_tidy(world: &World) -> Result<(), String> {
+    let mut running = running(world).into_iter();
+    running.try_for_each(|each| {
+        let judged = store(world, &each).and_then(|store| tidy::judge(&store));
+        judged.map_err(|why| format!("{}: {why}", each.station.name()))
+    })
+}
+
+fn store(world: &World, each: &Running) -> Result<Store, String> {
+    let told = |error: &dyn std::fmt::Display| error.to_string();
+    let store = each.node.store();
+    let view = each.node.replica().view().map_err(|error| told(&error))?;
+    let asked = Asked::read(&view, each.node.config().replication.copies)?;
+    let seen = world.inner.data.0.lock();
+    let (mut live, mut live_bytes) = (BTreeSet::new(), 0);
+    for row in asked.nars.values() {
+        for object in seen.stock.objects(&row.manifest).unwrap_or_default() {
+            if let Some(len) = len(store, &object)
+                && live.insert(object)
+            {
+                live_bytes += len + RECORD_HEADER_LEN;
+            }
+        }
+    }
+    let disk = each.station.disk();
+    let files = ["chunks/", "outbox/"].map(|folder| disk.durable_files(folder));
+    Ok(Store {
+        stats: store.stats().map_err(|error| told(&error))?,
+        live,
+        live_bytes,
+        files: files.into_iter().flatten().map(|file| file.name).collect(),
+    })
+}
+
+/// The length of what is stored for an object, if it is here.
+fn len(store: &ChunkStore, object: &Object) -> Option<u64> {
+    match object {
+        Object::Chunk(chunk) => {
+            let place = store.locate(&[*chunk]).ok()?.pop()??;
+            Some(u64::from(place.frame_len))
+        }
+        Object::Manifest(manifest) => Some(store.manifest(manifest).ok()?.encode().len() as u64),
+    }
+}
