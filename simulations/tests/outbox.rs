@@ -307,6 +307,50 @@ fn is_published(node: &TestNode, path: &TestPath) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_push_whose_only_copy_is_damaged_is_reported_and_keeps_nobody_back() {
+    // Given two paths of one push that wait, and a byte of the first one's that the disk has lost
+    let cluster = cluster().await;
+    let damaged = TestPath::of_noise("damaged", 400_000);
+    let sound = TestPath::of_noise("sound", 300_000);
+    cut(&cluster);
+    push_apart(cluster.node(1), &[&damaged, &sound]).await;
+    let disk = cluster.disk(1);
+    let (name, at) = place_of(disk, &damaged.nar[200_000..200_064]);
+    disk.flip_bit(&name, at, 3);
+
+    // When the cluster is back
+    cluster.hub.heal_all();
+    let node = &cluster.node(1).node;
+    node.replica().wait_caught_up().await.expect("it runs");
+    while node.drain_outbox().await.expect("the outbox works").waiting > 0 {}
+
+    // Then the one is in the cluster, and the other is reported, with what to do
+    cluster.settle().await;
+    assert!(matches!(
+        fate(cluster.node(1), &sound).await,
+        OutboxState::Applied { .. }
+    ));
+    let OutboxState::Refused { reason } = fate(cluster.node(1), &damaged).await else {
+        panic!("it cannot be handed over");
+    };
+    assert!(reason.contains("push it again"), "{reason}");
+    assert_serves(cluster.node(0), &sound, false).await;
+    assert_absent(cluster.node(0), &damaged).await;
+}
+
+/// Where some bytes lie on a disk.
+fn place_of(disk: &tetryx_store::disk::MemoryDisk, bytes: &[u8]) -> (String, u64) {
+    let names = tetryx_store::disk::Disk::list(disk).expect("the disk works");
+    let mut packs = names.into_iter().filter(|name| name.starts_with("chunks/"));
+    let found = packs.find_map(|name| {
+        let content = disk.content(&name)?;
+        let at = content.windows(bytes.len()).position(|window| window == bytes)?;
+        Some((name, at as u64))
+    });
+    found.expect("noise is stored as it is")
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_collection_leaves_what_waits() {
     let cluster = cluster().await;
     let path = TestPath::of_noise("path", 700_000);

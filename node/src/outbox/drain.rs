@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tetryx_protocol::api::OutboxState;
+use tetryx_protocol::hash::NarHash;
 use tetryx_protocol::peer::HoldNar;
 use tetryx_raft::{ProposeError, StateView};
 use tetryx_state::{Body, Outcome, Refusal, query};
+use tetryx_store::StoreError;
 
 use super::Outbox;
 use super::contact;
@@ -106,8 +108,20 @@ async fn hand_over(node: &Node, id: EntryId, entry: &Arc<Entry>) -> Result<Step,
     let holders = match held {
         Ok(holders) => holders,
         Err(NodeError::NotEnoughCopies(error)) if entry.proposal.is_none() => {
-            tracing::info!(%error, "an entry of the outbox waits for copies");
-            return Ok(Step::Later);
+            return match lost_bytes(node, entry).await? {
+                None => {
+                    tracing::info!(%error, "an entry of the outbox waits for copies");
+                    Ok(Step::Later)
+                }
+                // It must not keep back the others.
+                Some(_) if entry.paths.len() > 1 => outbox.split(id).await,
+                Some(nar) => {
+                    let reason = format!(
+                        "its bytes were damaged on this node's disk before another node had them ({nar}); push it again"
+                    );
+                    outbox.refuse(id, entry, &reason).await
+                }
+            };
         }
         Err(NodeError::NotEnoughCopies(_)) => Vec::new(),
         Err(error) => return Err(error),
@@ -161,11 +175,26 @@ async fn hand_over(node: &Node, id: EntryId, entry: &Arc<Entry>) -> Result<Step,
         }
         Err(_) if entry.paths.len() > 1 => {
             // One path of many stands in the way of all: they go on one by one.
-            outbox.write(move |_| ((), vec![Record::Split(id)])).await?;
-            Ok(Step::Done(0))
+            outbox.split(id).await
         }
         Err(refusal) => outbox.refuse(id, entry, &refusal.to_string()).await,
     }
+}
+
+/// A NAR of the entry that is not whole on this disk any more, if there is one. Waiting brings back nothing that was
+/// here only.
+async fn lost_bytes(node: &Node, entry: &Entry) -> Result<Option<NarHash>, NodeError> {
+    let (store, nars) = (Arc::clone(node.store()), nars(entry));
+    let looked = node.io().run(move || {
+        for nar in nars {
+            let held = store.hold_nar(&nar.manifest)?;
+            if !held.is_some_and(|held| held.is_complete()) {
+                return Ok(Some(nar.nar_hash));
+            }
+        }
+        Ok::<_, StoreError>(None)
+    });
+    Ok(looked.await??)
 }
 
 fn nars(entry: &Entry) -> Vec<HoldNar> {
@@ -230,6 +259,12 @@ fn tell_apart(
 }
 
 impl Outbox {
+    /// Has the paths of an entry go on one by one.
+    async fn split(&self, id: EntryId) -> Result<Step, NodeError> {
+        self.write(move |_| ((), vec![Record::Split(id)])).await?;
+        Ok(Step::Done(0))
+    }
+
     async fn decide(
         &self,
         id: EntryId,
