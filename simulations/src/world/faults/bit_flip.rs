@@ -2,8 +2,12 @@
 //!
 //! Promised is: a damaged record is never served, it is found when it is read, and replaced from another station.
 //! Nothing is promised about the log and the state (restore all of them), and about the outbox (it is refused in words);
-//! there nothing flips.
+//! there nothing flips. Nor does it in what only one disk has, as long as a push waits in an outbox.
 
+use std::collections::BTreeSet;
+
+use tetryx_node::Node;
+use tetryx_state::query;
 use tetryx_store::{ChunkStore, Object, PackRecord, RecordState, read_pack};
 
 use super::super::{Fault, Station, World};
@@ -50,7 +54,7 @@ pub(crate) async fn run(world: World) {
         let Some(victim) = targets::one_of(&mut chance, &candidates) else {
             continue;
         };
-        if let Some(wound) = flip(&victim, &mut chance) {
+        if let Some(wound) = flip(&world, &victim, &mut chance) {
             world.trouble().atlas().begin(victim.number(), Harm::Flips);
             world.trace(format_args!(
                 "a bit flips on the disk of {victim:?}, in {} before byte {}",
@@ -62,20 +66,29 @@ pub(crate) async fn run(world: World) {
     }
 }
 
-/// Flips a bit of something that the station's store would hand out.
-fn flip(victim: &Station, chance: &mut fastrand::Rng) -> Option<Wound> {
+/// Flips a bit of something that the station's store would hand out, that belongs to a published path, and that another
+/// station has on its disk: what waits in an outbox is on one disk only, and nobody promises more.
+fn flip(world: &World, victim: &Station, chance: &mut fastrand::Rng) -> Option<Wound> {
     let node = victim.node()?;
-    let packs = victim.disk().durable_files(FOLDER);
+    let records = records(victim);
+    let published = published(&node, &records)?;
+    let others: Vec<Station> = targets::present(world)
+        .into_iter()
+        .filter(|station| station.number() != victim.number())
+        .collect();
+    let elsewhere: BTreeSet<Object> = others
+        .iter()
+        .flat_map(self::records)
+        .filter(|(_, record)| matches!(record.state, RecordState::Chunk | RecordState::Manifest(_)))
+        .map(|(_, record)| record.object)
+        .collect();
     let mut live = Vec::new();
-    for pack in packs {
-        let name = pack.name.strip_prefix(FOLDER)?;
-        let content = victim.disk().durable_content(&pack.name, 0)?;
-        // What is not a pack has no records.
-        let records = read_pack(name, 0, &content).ok().flatten().unwrap_or_default();
-        for record in records {
-            if let Some(payload) = live_payload(node.store(), name, &record) {
-                live.push((pack.name.clone(), record, payload));
-            }
+    for (pack, record) in records {
+        if published.contains(&record.object)
+            && elsewhere.contains(&record.object)
+            && let Some(payload) = live_payload(node.store(), &pack, &record)
+        {
+            live.push((format!("{FOLDER}{pack}"), record, payload));
         }
     }
     if live.is_empty() {
@@ -90,6 +103,39 @@ fn flip(victim: &Station, chance: &mut fastrand::Rng) -> Option<Wound> {
         pack,
         end: record.end,
     })
+}
+
+/// What lies durably in a station's packs, and in which of them.
+fn records(station: &Station) -> Vec<(String, PackRecord)> {
+    let mut all = Vec::new();
+    for pack in station.disk().durable_files(FOLDER) {
+        let name = pack.name.trim_start_matches(FOLDER);
+        let content = station.disk().durable_content(&pack.name, 0).unwrap_or_default();
+        // What is not a pack has no records.
+        let records = read_pack(name, 0, &content).ok().flatten().unwrap_or_default();
+        all.extend(records.into_iter().map(|record| (name.to_owned(), record)));
+    }
+    all
+}
+
+/// The manifests of published paths, and the chunks that those of them list that are among the records.
+fn published(node: &Node, records: &[(String, PackRecord)]) -> Option<BTreeSet<Object>> {
+    let view = node.replica().view().ok()?;
+    let live = query::live_manifests(&view, None, usize::MAX).ok()?;
+    let mut published: BTreeSet<Object> = live
+        .into_iter()
+        .map(|(_, manifest)| Object::Manifest(manifest))
+        .collect();
+    let mut chunks = BTreeSet::new();
+    for (_, record) in records {
+        if let RecordState::Manifest(manifest) = &record.state
+            && published.contains(&record.object)
+        {
+            chunks.extend(manifest.chunks.iter().map(|chunk| Object::Chunk(chunk.hash)));
+        }
+    }
+    published.append(&mut chunks);
+    Some(published)
 }
 
 /// How many of the record's last bytes are payload, if it is intact and the store knows the object by it.

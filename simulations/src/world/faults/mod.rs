@@ -35,8 +35,12 @@ mod pace;
 mod pause;
 mod slow_disk;
 mod targets;
+#[cfg(test)]
+mod tests;
 mod torn_write;
 mod upgrade;
+
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::task::JoinSet;
@@ -44,6 +48,15 @@ use tokio::task::JoinSet;
 pub(crate) use self::atlas::Atlas;
 use self::cuts::Cuts;
 use super::{Fault, World};
+
+/// How long whoever waits for an answer waits in vain once a path is cut or a machine is gone: nothing, where the other
+/// machine refuses the packets, up to the silence after which QUIC gives up.
+const NOTICED_AFTER: [Duration; 4] = [
+    Duration::ZERO,
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(15),
+];
 
 /// What the faults of a world have in common.
 #[derive(Debug, Default)]
@@ -61,6 +74,10 @@ impl Trouble {
 
 /// Starts the injector of each fault of the plan. They work until they are aborted.
 pub(crate) fn start(world: &World) -> JoinSet<()> {
+    let noticed_after = world
+        .chance("how long a cut goes unnoticed")
+        .usize(0..NOTICED_AFTER.len());
+    world.hub().set_failure_after(NOTICED_AFTER[noticed_after]);
     let mut tasks = JoinSet::new();
     for fault in &world.plan().faults {
         let world = world.clone();
