@@ -19,6 +19,7 @@ mod log;
 mod plot;
 mod table;
 mod town;
+mod upkeep;
 
 use std::path::Path;
 use std::time::Duration;
@@ -28,6 +29,8 @@ use self::data::Copying;
 use self::gossip::Listening;
 use self::log::Following;
 use self::town::Town;
+use self::upkeep::Counts;
+pub use self::upkeep::Upkeep;
 
 /// How many stations, and which chance.
 #[derive(Clone, Copy, Debug)]
@@ -52,10 +55,8 @@ pub struct Findings {
     pub data: Vec<Curve>,
     /// Virtual time that passed.
     pub lived: Duration,
-    /// Presences that a station announced, and messages by which they spread, per station and minute.
-    pub gossip_load: (f64, f64),
-    /// Calls between stations, per station and minute.
-    pub calls: f64,
+    /// What keeping in touch costs.
+    pub upkeep: Upkeep,
 }
 
 impl Scale {
@@ -123,7 +124,7 @@ async fn measure_in_time(scale: Scale, tell: &mut (dyn FnMut(&str) + Send)) -> R
 
     let is_far = |at: usize| town.residents[at].is_far();
     tell(&say("listening to presences"));
-    let load = Load::begin(&town);
+    let counts = Counts::begin(&town);
     let mut listening = Listening::to_some(&town);
     listening.look(&town);
     let from = town.world.now();
@@ -135,7 +136,7 @@ async fn measure_in_time(scale: Scale, tell: &mut (dyn FnMut(&str) + Send)) -> R
         Curve::of("on the ground", heard(false)),
         Curve::of("by satellite", heard(true)),
     ];
-    let (gossip_load, calls) = load.end(&town);
+    let upkeep = counts.end(&town);
 
     tell(&say("committing"));
     let applied = log::watch_commits(&town, COMMITS).await?;
@@ -169,8 +170,7 @@ async fn measure_in_time(scale: Scale, tell: &mut (dyn FnMut(&str) + Send)) -> R
         log,
         data,
         lived: town.world.now(),
-        gossip_load,
-        calls,
+        upkeep,
     })
 }
 
@@ -262,38 +262,6 @@ async fn go_away_and_return(town: &Town, tell: &mut (dyn FnMut(&str) + Send)) ->
         Curve::of(name, applied),
         Curve::of(name, copying.delays(|_| true)),
     ])
-}
-
-/// What the stations do to keep in touch, while nobody asks them for anything.
-struct Load {
-    since: Duration,
-    announced: u64,
-    sent: u64,
-    calls: u64,
-}
-
-impl Load {
-    fn begin(town: &Town) -> Self {
-        let gossip = town.world.gossip_mesh().tally();
-        Self {
-            since: town.world.now(),
-            announced: gossip.announced,
-            sent: gossip.sent,
-            calls: town.world.hub().tally().calls,
-        }
-    }
-
-    /// Presences and messages of gossip, then calls, each for a station and a minute.
-    fn end(&self, town: &Town) -> ((f64, f64), f64) {
-        let now = Self::begin(town);
-        let minutes = now.since.saturating_sub(self.since).as_secs_f64() / 60.0;
-        let stations = f64::from(u32::try_from(town.residents.len()).unwrap_or(u32::MAX));
-        let each = |from: u64, to: u64| {
-            f64::from(u32::try_from(to.saturating_sub(from)).unwrap_or(u32::MAX)) / minutes / stations
-        };
-        let gossip = (each(self.announced, now.announced), each(self.sent, now.sent));
-        (gossip, each(self.calls, now.calls))
-    }
 }
 
 impl Findings {

@@ -11,7 +11,7 @@ const SHARES: [(usize, &str); 4] = [(500, "half"), (900, "90 %"), (990, "99 %"),
 pub(super) fn write(findings: &Findings) -> String {
     let mut table = String::new();
     let names: String = SHARES.iter().map(|(_, name)| format!(" {name} |")).collect();
-    let scale = findings.scale;
+    let (scale, upkeep) = (findings.scale, &findings.upkeep);
     let _ = writeln!(
         table,
         "{} stations, {} of them by geostationary satellites, {} voters; seed {}.\n",
@@ -37,10 +37,13 @@ pub(super) fn write(findings: &Findings) -> String {
     }
     let _ = writeln!(
         table,
-        "\nAt rest, each station announces {:.0} presences a minute, sends {:.0} messages of gossip and answers {:.0} calls \
-         of others.",
-        findings.gossip_load.0, findings.gossip_load.1, findings.calls
+        "\nIn a minute at rest, each station announces {:.0} presences and sends {:.0} messages of gossip; the log grows by \
+         {:.0} entries. Calls of each station in that minute:\n\n| for | calls | bytes |\n|---|---:|---:|",
+        upkeep.announced, upkeep.sent, upkeep.entries
     );
+    for (what, (calls, bytes)) in &upkeep.calls {
+        let _ = writeln!(table, "| {what} | {calls:.1} | {bytes:.0} |");
+    }
     table
 }
 
