@@ -1,7 +1,7 @@
 //! Opening a node from its data directory: to found a cluster, to join one, or to go on as a member of one.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -104,7 +104,7 @@ impl Ground {
         let joined = ClusterSecret::load(data_dir)?.is_some();
         match self.roster.cluster() {
             Some((cluster, _)) if joined => Err(NodeError::AlreadyInCluster { path, cluster }),
-            _ if data_dir.raft().exists() => Err(NodeError::DataDirUsed { path }),
+            _ if holds_files(&data_dir.raft()) => Err(NodeError::DataDirUsed { path }),
             _ => Ok(()),
         }
     }
@@ -151,6 +151,11 @@ impl Ground {
             dispatch,
         })
     }
+}
+
+/// Whether there is anything in a folder. A join that was refused leaves its folders empty.
+fn holds_files(folder: &Path) -> bool {
+    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
 }
 
 /// Takes a folder into use.

@@ -10,7 +10,8 @@ use std::{
 const LAYERS: &[(&str, &[&str])] = &[
     ("protocol", &[]),
     ("protocol/environment", &["tetryx-protocol"]),
-    ("raft/state", &["tetryx-protocol"]),
+    // The environment with the feature `mutants` only, which asks it for nothing but the deliberate bug.
+    ("raft/state", &["tetryx-environment", "tetryx-protocol"]),
     ("raft", &["tetryx-environment", "tetryx-protocol", "tetryx-state"]),
     ("node/store", &["tetryx-protocol"]),
     ("node/link", &["tetryx-protocol"]),
