@@ -60,6 +60,8 @@ fn shape(lines: &[String]) -> Vec<String> {
         .filter(|line| !line.trim().is_empty() && !line.contains("https://cache.nixos.org"))
         // How this bash says that a job was killed.
         .filter(|line| !line.starts_with("bash: line "))
+        // Whose clock is a few milliseconds ahead is measured, like the milliseconds.
+        .map(|line| line.replace(" ms ahead of ", " ms behind "))
         .map(|line| line.split_whitespace().map(word).collect::<Vec<_>>().join(" "))
         .collect();
     shape.sort();
