@@ -140,8 +140,8 @@ impl World {
             number,
             config: self.config(number, &mut chance),
             compaction: Compaction {
-                keep: chance.u64(20..400),
-                every: chance.u64(20..200),
+                keep: chance.u64(5..100),
+                every: chance.u64(10..50),
             },
             feature_level: self.inner.release.load(Ordering::Relaxed),
             secret,

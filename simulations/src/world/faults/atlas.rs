@@ -74,6 +74,10 @@ impl Atlas {
             is_lost: false,
         });
         assert_eq!(doubtful.station, station, "one station is doubtful at most");
+        if harm == Harm::Loss {
+            // Nothing else can happen to it any more.
+            doubtful.open.clear();
+        }
         doubtful.open.insert(harm);
         doubtful.is_lost |= harm == Harm::Loss;
     }
@@ -84,6 +88,15 @@ impl Atlas {
             && doubtful.station == station
         {
             doubtful.open.remove(&harm);
+        }
+    }
+
+    /// The station has left the cluster, with whatever was wrong with it.
+    fn has_left(&mut self, station: usize) {
+        if let Some(doubtful) = &mut self.doubtful
+            && doubtful.station == station
+        {
+            doubtful.open.retain(|harm| *harm == Harm::Loss);
         }
     }
 
@@ -108,6 +121,9 @@ impl Atlas {
 
 /// Looks whether what was harmed is repaired.
 pub(super) async fn review(world: &World) {
+    for station in world.oracle().members().removed() {
+        world.trouble().atlas().has_left(station);
+    }
     if !world.trouble().atlas().waits_for_repair() {
         return;
     }
@@ -161,6 +177,19 @@ mod tests {
         assert!(!atlas.may(0, Harm::Loss, 2));
         assert!(atlas.may(0, Harm::Lies, 3));
         assert!(atlas.may(0, Harm::Loss, 3));
+    }
+
+    #[test]
+    fn what_was_wrong_with_a_station_leaves_with_it() {
+        let mut atlas = Atlas::default();
+        atlas.begin(1, Harm::Flips);
+        atlas.has_left(2);
+        assert!(!atlas.waits_for_repair());
+        atlas.begin(1, Harm::Loss);
+        atlas.has_left(1);
+        assert!(!atlas.waits_for_repair(), "it must be removed first");
+        atlas.end(1, Harm::Loss);
+        assert!(atlas.waits_for_repair());
     }
 
     #[test]

@@ -43,14 +43,7 @@ pub(crate) async fn run(world: World) {
             world.trouble().atlas().end(number, Harm::Flips);
         }
         atlas::review(&world).await;
-        let members = targets::members(&world).len();
-        let may = |station: &Station| {
-            world
-                .trouble()
-                .atlas()
-                .may(station.number(), Harm::Flips, members)
-        };
-        let candidates: Vec<Station> = targets::running(&world).into_iter().filter(may).collect();
+        let candidates = targets::harmable(&world, Harm::Flips);
         let Some(victim) = targets::one_of(&mut chance, &candidates) else {
             continue;
         };
@@ -157,6 +150,9 @@ fn live_payload(store: &ChunkStore, pack: &str, record: &PackRecord) -> Option<u
 
 /// Whether the store knows the object by another record, or not at all.
 fn is_healed(wound: &Wound) -> bool {
+    if wound.station.is_gone() {
+        return true;
+    }
     let Some(node) = wound.station.node() else {
         return false;
     };

@@ -20,9 +20,7 @@ pub(crate) async fn run(world: World) {
     loop {
         pace.next().await;
         atlas::review(&world).await;
-        let members = targets::members(&world).len();
-        let may = |station: &Station| world.trouble().atlas().may(station.number(), Harm::Lies, members);
-        let candidates: Vec<Station> = targets::running(&world).into_iter().filter(may).collect();
+        let candidates = targets::harmable(&world, Harm::Lies);
         let Some(victim) = targets::one_of(&mut chance, &candidates) else {
             continue;
         };

@@ -13,6 +13,8 @@ use super::targets;
 
 /// NARs looked at in one go.
 const PAGE: usize = 256;
+/// How often another station tries to join; each machine that cannot is thrown away.
+const JOIN_TRIES: u32 = 10;
 /// How long the operator takes to notice.
 const NOTICED_WITHIN: Duration = Duration::from_secs(300);
 
@@ -98,7 +100,14 @@ async fn replace(world: World, lost: Station, noticed: Duration) {
     membership::until_decided(&world, &mut chance, Method::DELETE, &url).await;
     world.trace(format_args!("{lost:?}, which lost its disk, is removed"));
     world.trouble().atlas().end(lost.number(), Harm::Loss);
-    if world.faults_are_on() && membership::join(&world, &mut chance, None).await {
-        world.count("station replaced");
+    for _ in 0..JOIN_TRIES {
+        if !world.faults_are_on() {
+            return;
+        }
+        if membership::join(&world, &mut chance, None).await {
+            world.count("station replaced");
+            return;
+        }
+        tokio::time::sleep(NOTICED_WITHIN / JOIN_TRIES).await;
     }
 }

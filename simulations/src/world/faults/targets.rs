@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::super::oracle::MemberStanding;
-use super::super::{Station, World};
+use super::super::{Fault, Station, World};
+use super::atlas::Harm;
 
 /// The machines that belong to the cluster, or may: those that nobody asked to remove.
 pub(super) fn present(world: &World) -> Vec<Station> {
@@ -24,6 +25,19 @@ pub(super) fn members(world: &World) -> Vec<Station> {
     let members = world.oracle().members();
     let is_member = |station: &Station| members.standing(station.number()) == MemberStanding::Member;
     world.stations().into_iter().filter(is_member).collect()
+}
+
+/// Those of the running machines that this may happen to. Not the founder where a disk shall be lost: that is another's,
+/// and one station at a time is harmed.
+pub(super) fn harmable(world: &World, harm: Harm) -> Vec<Station> {
+    let members = members(world).len();
+    let spares_founder = world.plan().has(Fault::LostDisk);
+    let mut stations = running(world);
+    stations.retain(|station| {
+        (station.number() > 0 || !spares_founder)
+            && world.trouble().atlas().may(station.number(), harm, members)
+    });
+    stations
 }
 
 /// One of several.

@@ -27,26 +27,34 @@ pub(in crate::world) async fn at_rest(world: &World) {
     look(world);
     scrub(world).await;
     until_well(world, MENDED_WITHIN, Promise::CopiesKept, placed).await;
-    let lasting = running(world).into_iter().map(|each| {
+    let lasting = members(world).into_iter().map(|each| {
         let config = each.node.config();
         config.uploads.session_ttl.max(config.replication.hold_ttl)
     });
     let lasting = lasting.max().unwrap_or_default();
     tokio::time::sleep(lasting + PAUSE).await;
-    for each in running(world) {
+    for each in members(world) {
         collecting::collect(world, &each).await;
     }
     until_well(world, PATIENCE, Promise::NothingLeaks, idle).await;
     tokio::time::sleep(longest_pin(world)).await;
-    for each in running(world) {
+    for each in members(world) {
         collecting::collect(world, &each).await;
     }
     until_well(world, PATIENCE, Promise::NothingLeaks, is_tidy).await;
 }
 
+/// The nodes that run, without those that somebody removed: they keep what they had, and learn nothing any more.
+fn members(world: &World) -> Vec<Running> {
+    let removed = world.oracle().members().removed();
+    let mut members = running(world);
+    members.retain(|each| !removed.contains(&each.number()));
+    members
+}
+
 /// How long the pin of a process that is gone may still count: it was used last by a clock that may have been ahead.
 fn longest_pin(world: &World) -> Duration {
-    let left = running(world).into_iter().flat_map(|each| {
+    let left = members(world).into_iter().flat_map(|each| {
         let (ttl, now) = (each.node.config().uploads.session_ttl, each.node.clock().utc());
         let pins = each.node.store().pins().into_iter();
         pins.filter_map(move |pin| {
@@ -59,7 +67,7 @@ fn longest_pin(world: &World) -> Duration {
 
 /// Reads every store back, so that each knows what its disk has damaged.
 async fn scrub(world: &World) {
-    for each in running(world) {
+    for each in members(world) {
         let store = std::sync::Arc::clone(each.node.store());
         match each.node.io().run(move || store.verify()).await {
             Ok(Ok(found)) => {
@@ -115,7 +123,7 @@ async fn until_well(
 
 /// Whether every NAR is on all of its holders.
 fn placed(world: &World) -> Result<(), String> {
-    let running = running(world);
+    let running = members(world);
     let seen = world.inner.data.0.lock();
     for (nar, row) in &seen.asked.nars {
         let holders = seen.asked.holders(nar);
@@ -148,7 +156,7 @@ fn was_destroyed(stock: &Stock, manifest: &ManifestHash) -> bool {
 
 /// Whether no node keeps anything for somebody who is long gone.
 fn idle(world: &World) -> Result<(), String> {
-    let mut running = running(world).into_iter();
+    let mut running = members(world).into_iter();
     running.try_for_each(|each| {
         bounds::judge_idle(&each.node.in_memory()).map_err(|why| format!("{}: {why}", each.station.name()))
     })
@@ -156,7 +164,7 @@ fn idle(world: &World) -> Result<(), String> {
 
 /// Whether every store holds what is live, and nothing else.
 fn is_tidy(world: &World) -> Result<(), String> {
-    let mut running = running(world).into_iter();
+    let mut running = members(world).into_iter();
     running.try_for_each(|each| {
         let judged = store(world, &each).and_then(|store| tidy::judge(&store));
         judged.map_err(|why| format!("{}: {why}", each.station.name()))
