@@ -4,6 +4,7 @@ use http::{Method, StatusCode};
 use tetryx_protocol::narinfo::NarInfo;
 use tetryx_protocol::store_path::StoreDir;
 
+use super::outbox;
 use super::setting::Setting;
 use super::talk::{Asked, Reply, applied, ask, told};
 use crate::answer::Answer;
@@ -67,10 +68,16 @@ pub(super) async fn look(
                     "{place} is not found, which was acknowledged at log index {from}; the station has applied {known}"
                 ),
             ),
-            _ if before.provisional => world.violated(
-                Promise::ProvisionalKept,
-                format!("{place} is not found, which that station took into its outbox"),
-            ),
+            // It may have been handed over since, and refused: then the station says so.
+            _ if before.provisional
+                && outbox::query(world, station).await.is_some()
+                && world.oracle().paths().still_holds(&before) =>
+            {
+                world.violated(
+                    Promise::ProvisionalKept,
+                    format!("{place} is not found, which that station took into its outbox"),
+                );
+            }
             _ => {}
         }
         return Seen::Absent;
