@@ -60,7 +60,10 @@ struct Overlay {
 impl Catalog {
     pub(crate) fn new(index: Index) -> Result<Self, StoreError> {
         let (chunks, manifests) = index.counts()?;
-        let damaged = index.damaged()?.into_iter().collect();
+        let damaged = index.damaged()?;
+        let places = index.get_many(&damaged)?;
+        let damaged = damaged.into_iter().zip(places);
+        let damaged = damaged.filter_map(|(key, place)| place.map(|_| key)).collect();
         let overlay = Overlay {
             damaged,
             chunks,
@@ -160,8 +163,8 @@ impl Catalog {
     /// Notes that the record at this place is corrupt, unless the key has moved meanwhile, and
     /// returns the error that says so.
     pub(crate) fn damage(&self, key: &Key, slot: &Slot) -> StoreError {
-        let current = self.get(key).ok().and_then(Entry::slot);
-        if current.is_none_or(|current| current == *slot) {
+        let is_elsewhere = self.get(key).is_ok_and(|entry| entry.slot() != Some(*slot));
+        if !is_elsewhere {
             tracing::error!(object = ?key, segment = slot.segment, offset = slot.offset, "corrupt record");
             let mut overlay = self.overlay.write();
             if overlay.damaged.insert(*key) {
@@ -169,6 +172,18 @@ impl Catalog {
             }
         }
         corrupt(key, slot)
+    }
+
+    /// The keys whose record is known to be corrupt, in order.
+    pub(crate) fn damaged(&self) -> Vec<Key> {
+        let mut keys: Vec<Key> = self.overlay.read().damaged.iter().copied().collect();
+        keys.sort_unstable();
+        keys
+    }
+
+    /// Whether the index does not know of all damage yet.
+    pub(crate) fn has_unsaved_damage(&self) -> bool {
+        !self.overlay.read().damage_unsaved.is_empty()
     }
 
     /// The entries of the overlay that lie in a segment, at or after an offset.

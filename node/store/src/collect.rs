@@ -24,21 +24,23 @@
 //! collection, since its chunks cannot be told from dead ones.
 //!
 //! # How space comes back
-//! A segment without a live record is removed; one less than half live is emptied by appending
-//! copies of its live records, and removed once these are durable. The index is told between. If
-//! there is no room to tell it, segments without live records go first: after a crash the index's
-//! entries for them are found to point nowhere, and dropped.
+//! A segment without a live record is removed when the sweep has ended, and the index is told. If there is no room to
+//! tell it, the segments go all the same: after a crash the index's entries for them are found to point nowhere, and
+//! dropped. What is garbage in other segments is bounded by rewriting those with the most of it ([`crate::rewrite`]).
+//! After a collection and its rewriting no more than [`StoreConfig::garbage_max_percent`] of the packs is garbage (1 % when
+//! the store has less room left than a segment), not counting segments that hold a corrupt live record.
+//!
+//! [`StoreConfig::garbage_max_percent`]: crate::StoreConfig::garbage_max_percent
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use tetryx_protocol::hash::ManifestHash;
 
 use crate::catalog::{Entry, Position};
 use crate::error::{MarkError, StoreError};
-use crate::ingest::Purpose;
 use crate::record::{Key, SEGMENT_HEADER_LEN, Slot, segment_name};
-use crate::scan::{Found, scan};
+use crate::rewrite::{Fill, Plan};
 use crate::store::{ChunkStore, Inner};
 
 /// Index entries looked at between two moments at which the locks are free.
@@ -59,6 +61,10 @@ pub struct CollectReport {
     pub chunks_removed: u64,
     /// Bytes by which the packs shrank, but for the headers of new segments.
     pub bytes_freed: u64,
+    /// Bytes of live records that were copied to free the rest of their segments.
+    pub bytes_copied: u64,
+    /// Bytes of dead records that stay until there are more of them.
+    pub garbage_left: u64,
     /// Segments removed because nothing in them was live.
     pub segments_removed: u64,
     /// Segments removed after their live records were copied.
@@ -81,13 +87,27 @@ impl ChunkStore {
     where
         I: IntoIterator<Item = Result<ManifestHash, MarkError>>,
     {
-        let inner = &*self.inner;
-        let _one_at_a_time = inner.collecting.lock();
-        let mut collection = Collection::begin(inner)?;
-        collection.mark(mark().map_err(|source| StoreError::Mark { source })?)?;
-        while collection.sweep(PAGE)? {}
-        collection.reclaim()?;
-        Ok(collection.report)
+        let mut plan = self.inner.collecting.lock();
+        let mut report = self.inner.sweep(&mut plan, mark)?;
+        loop {
+            let stretch = self.inner.rewrite(&mut plan, u64::MAX)?;
+            report.add(&stretch);
+            if stretch.is_done {
+                return Ok(report);
+            }
+        }
+    }
+
+    /// As [`ChunkStore::collect`], but gives back only what takes no copying. The rest is up to
+    /// [`ChunkStore::rewrite`].
+    ///
+    /// # Errors
+    /// As [`ChunkStore::collect`].
+    pub fn sweep<I>(&self, mark: impl FnOnce() -> Result<I, MarkError>) -> Result<CollectReport, StoreError>
+    where
+        I: IntoIterator<Item = Result<ManifestHash, MarkError>>,
+    {
+        self.inner.sweep(&mut self.inner.collecting.lock(), mark)
     }
 }
 
@@ -105,8 +125,8 @@ pub(crate) struct Collection<'a> {
     /// records meanwhile.
     newest: Position,
     live_bytes: BTreeMap<u32, u64>,
-    /// Segments removed, in a directory that was not synced since.
-    unlinked: Vec<u32>,
+    /// What was looked at before it came into the index.
+    counted: HashSet<Key>,
     pub(crate) report: CollectReport,
 }
 
@@ -128,7 +148,7 @@ impl<'a> Collection<'a> {
             after: None,
             newest: store.writer.lock().position(),
             live_bytes: BTreeMap::new(),
-            unlinked: Vec::new(),
+            counted: HashSet::new(),
             report: CollectReport::default(),
         };
         allow_full(store.flush(true))?;
@@ -165,34 +185,37 @@ impl<'a> Collection<'a> {
     /// Looks at up to `limit` entries and removes the dead among them; whether there may be more.
     pub(crate) fn sweep(&mut self, limit: usize) -> Result<bool, StoreError> {
         let page = if self.pending.is_empty() {
-            let page = self.store.catalog.index.page(self.after, limit)?;
+            let mut page = self.store.catalog.index.page(self.after, limit)?;
             let Some((last, _)) = page.last() else {
                 return Ok(false);
             };
             self.after = Some(*last);
+            page.retain(|(key, _)| !self.counted.contains(key));
             page
         } else {
-            self.pending.split_off(self.pending.len().saturating_sub(limit))
+            let page = self.pending.split_off(self.pending.len().saturating_sub(limit));
+            self.counted.extend(page.iter().map(|(key, _)| *key));
+            page
         };
-        let (live, unmarked): (Vec<_>, Vec<_>) = page.into_iter().partition(|(key, _)| self.is_live(key));
-        self.keep(&live);
-        let keys: Vec<Key> = unmarked.iter().map(|(key, _)| *key).collect();
+        let (live, unmarked): (Vec<Key>, Vec<Key>) = page
+            .into_iter()
+            .map(|(key, _)| key)
+            .partition(|key| self.is_live(key));
+        let (known, _) = self.store.catalog.get_many(&live)?;
+        self.keep(live.iter().zip(known));
         // Removing happens under the pins' lock: a pin is either seen here, or is taken after the
         // removal and finds the chunk gone.
         let pins = self.store.pins.lock();
-        let (known, _) = self.store.catalog.get_many(&keys)?;
-        let mut dead = Vec::new();
-        let mut protected = Vec::new();
-        for ((key, _), entry) in unmarked.iter().zip(known) {
-            match entry.slot() {
-                None => {}
-                Some(slot) if pins.protects(key) => protected.push((*key, slot)),
-                Some(_) => dead.push(*key),
-            }
-        }
+        let (known, _) = self.store.catalog.get_many(&unmarked)?;
+        let (protected, dead): (Vec<_>, Vec<_>) = unmarked
+            .iter()
+            .zip(known)
+            .filter(|(_, entry)| *entry != Entry::Absent)
+            .partition(|(key, _)| pins.protects(key));
+        let dead: Vec<Key> = dead.into_iter().map(|(key, _)| *key).collect();
         self.store.catalog.remove(&dead);
         drop(pins);
-        self.keep(&protected);
+        self.keep(protected);
         let chunks = dead.iter().filter(|key| matches!(key, Key::Chunk(_))).count() as u64;
         self.report.chunks_removed += chunks;
         self.report.manifests_removed += dead.len() as u64 - chunks;
@@ -210,17 +233,26 @@ impl<'a> Collection<'a> {
         live.binary_search(&short(key)).is_ok()
     }
 
-    fn keep(&mut self, entries: &[(Key, Slot)]) {
-        for (key, slot) in entries {
-            *self.live_bytes.entry(slot.segment).or_default() += slot.record_len();
+    fn keep<'k>(&mut self, entries: impl IntoIterator<Item = (&'k Key, Entry)>) {
+        for (key, entry) in entries {
+            let Some(slot) = entry.slot() else { continue };
             self.report.chunks_live += u64::from(matches!(key, Key::Chunk(_)));
+            let position = Position {
+                segment: slot.segment,
+                offset: u64::from(slot.offset),
+            };
+            if position < self.newest {
+                *self.live_bytes.entry(slot.segment).or_default() += slot.record_len();
+            }
         }
     }
 
-    /// Removes segments without live records and empties sparse ones.
-    pub(crate) fn reclaim(&mut self) -> Result<(), StoreError> {
+    /// Removes segments without live records, and tells which of the others to rewrite.
+    pub(crate) fn reclaim(&mut self) -> Result<Plan, StoreError> {
         allow_full(self.store.flush(true))?;
-        let mut sparse = Vec::new();
+        let header = u64::from(SEGMENT_HEADER_LEN);
+        let mut fills = Vec::new();
+        let mut removed = Vec::new();
         for number in self.store.segment_numbers()? {
             let live = self.live_bytes.get(&number).copied().unwrap_or(0);
             let len = match number.cmp(&self.newest.segment) {
@@ -230,126 +262,40 @@ impl<'a> Collection<'a> {
                 Ordering::Greater => break,
             };
             if number < self.newest.segment && live == 0 {
-                self.report.bytes_freed += self.remove(number)?;
+                self.report.bytes_freed += self.store.remove_segment(number)?;
                 self.report.segments_removed += 1;
-            } else if len > u64::from(SEGMENT_HEADER_LEN) && live * 2 < len {
-                sparse.push((live, number));
+                removed.push(number);
+            } else {
+                fills.push(Fill {
+                    number,
+                    records: len.saturating_sub(header),
+                    live,
+                });
             }
         }
-        self.forget_unlinked()?;
-        // The emptiest first: it frees the most for the room it takes.
-        sparse.sort_unstable();
-        for (_, number) in sparse {
-            match self.store.empty_segment(number) {
-                Ok(Some(copied)) => {
-                    let removed = self.remove(number)?;
-                    self.report.bytes_freed += removed.saturating_sub(copied);
-                    if copied == 0 {
-                        self.report.segments_removed += 1;
-                    } else {
-                        self.report.segments_rewritten += 1;
-                    }
-                }
-                Ok(None) => self.report.segments_left += 1,
-                Err(error) if error.is_full() => {
-                    tracing::warn!(%error, segment = segment_name(number), "no room to rewrite a sparse segment");
-                    self.report.segments_left += 1;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        self.forget_unlinked()
-    }
-
-    /// Removes a segment that nothing points into; returns its length.
-    fn remove(&mut self, number: u32) -> Result<u64, StoreError> {
-        let len = self.store.segment_len(number)?;
-        self.store
-            .segments
-            .remove(number)
-            .map_err(|source| StoreError::disk("remove", &segment_name(number), source))?;
-        self.store.writer.lock().removed(number, len);
-        self.unlinked.push(number);
-        Ok(len)
-    }
-
-    /// Tells the index of the removed segments, once they stay removed whatever happens.
-    fn forget_unlinked(&mut self) -> Result<(), StoreError> {
-        if self.unlinked.is_empty() {
-            return Ok(());
-        }
-        self.store
-            .disk
-            .sync_dir()
-            .map_err(|source| StoreError::disk("sync", ".", source))?;
-        self.store
-            .writer
-            .lock()
-            .unindexed_removals
-            .append(&mut self.unlinked);
-        allow_full(self.store.flush(true))
+        self.store.forget_removed(&mut removed)?;
+        allow_full(self.store.flush(true))?;
+        let plan = Plan::new(fills, self.newest.segment, self.store.garbage_max_percent()?);
+        self.report.garbage_left = plan.garbage_left;
+        Ok(plan)
     }
 }
 
 impl Inner {
-    /// Moves all live records out of a segment. Returns the bytes it copied once nothing points
-    /// into the segment any more, `None` when something has to.
-    fn empty_segment(&self, number: u32) -> Result<Option<u64>, StoreError> {
-        {
-            let mut writer = self.writer.lock();
-            if writer.position().segment == number {
-                writer
-                    .roll()
-                    .map_err(|error| self.with_numbers(error, u64::from(SEGMENT_HEADER_LEN)))?;
-            }
-        }
-        let live = self.live_records(number)?;
-        let bad = self.relocate(&live, Purpose::Collection)?;
-        for (key, slot) in &bad {
-            self.catalog.damage(key, slot);
-        }
-        // The copies are durable and the index names them before the originals go.
-        self.flush(true)?;
-        let keys: Vec<Key> = live.iter().map(|(key, _)| *key).collect();
-        let (current, _) = self.catalog.get_many(&keys)?;
-        if current
-            .iter()
-            .filter_map(|entry| entry.slot())
-            .any(|slot| slot.segment == number)
-        {
-            return Ok(None);
-        }
-        Ok(Some(live.iter().map(|(_, slot)| slot.record_len()).sum()))
-    }
-
-    /// The records of a segment that the catalog names.
-    fn live_records(&self, number: u32) -> Result<Vec<(Key, Slot)>, StoreError> {
-        let file = self
-            .segments
-            .file(number)
-            .map_err(|source| StoreError::disk("open", &segment_name(number), source))?;
-        let mut records = Vec::new();
-        let mut has_gap = false;
-        scan(file.as_ref(), number, u64::from(SEGMENT_HEADER_LEN), |met| {
-            match met {
-                Found::Record { header, slot, .. } | Found::Damaged(header, slot) => {
-                    records.push((header.key, slot));
-                }
-                Found::Gap { .. } => has_gap = true,
-            }
-            Ok(())
-        })?;
-        if has_gap {
-            // A header may be damaged: only the catalog knows all that should be here.
-            return self.named_in(number);
-        }
-        let keys: Vec<Key> = records.iter().map(|(key, _)| *key).collect();
-        let (current, _) = self.catalog.get_many(&keys)?;
-        let live = records
-            .into_iter()
-            .zip(current)
-            .filter(|((_, slot), now)| now.slot() == Some(*slot));
-        Ok(live.map(|(record, _)| record).collect())
+    /// As [`ChunkStore::sweep`].
+    fn sweep<I>(
+        &self,
+        plan: &mut Plan,
+        mark: impl FnOnce() -> Result<I, MarkError>,
+    ) -> Result<CollectReport, StoreError>
+    where
+        I: IntoIterator<Item = Result<ManifestHash, MarkError>>,
+    {
+        let mut collection = Collection::begin(self)?;
+        collection.mark(mark().map_err(|source| StoreError::Mark { source })?)?;
+        while collection.sweep(PAGE)? {}
+        *plan = collection.reclaim()?;
+        Ok(collection.report)
     }
 
     /// Everything the catalog has in a segment, in the order of the file. Reads the whole index.

@@ -177,7 +177,7 @@ impl Inner {
             };
             let mut moving = self.catalog.pending_in(number, durable_end);
             moving.sort_unstable_by_key(|(_, slot)| slot.offset);
-            let lost = self.relocate(&moving, Purpose::Collection)?;
+            let lost = self.relocate(&moving, Purpose::Collection)?.bad;
             for (key, slot) in &lost {
                 tracing::error!(object = ?key, segment = slot.segment, "lost by a failed sync");
             }
@@ -206,14 +206,14 @@ impl Inner {
     }
 
     /// Appends copies of records and points their keys at the copies, unless a key has moved or
-    /// gone meanwhile. Returns those whose record is not intact; their keys are left alone.
+    /// gone meanwhile. The keys of records that are not intact are left alone.
     pub(crate) fn relocate(
         &self,
         records: &[(Key, Slot)],
         purpose: Purpose,
-    ) -> Result<Vec<(Key, Slot)>, StoreError> {
+    ) -> Result<Relocated, StoreError> {
         const STEP: u64 = 1 << 20;
-        let mut bad = Vec::new();
+        let mut done = Relocated::default();
         let mut rest = records;
         while let Some((_, first)) = rest.first() {
             let file: Arc<dyn DiskFile> = self
@@ -238,7 +238,7 @@ impl Inner {
                     batch.push(*key, slot.raw_len, payload, slot.frame_len);
                     old.push(*slot);
                 } else {
-                    bad.push((*key, *slot));
+                    done.bad.push((*key, *slot));
                 }
             }
             rest = &rest[taken..];
@@ -249,10 +249,20 @@ impl Inner {
                 .zip(&old)
                 .map(|(current, old)| current.slot() == Some(*old))
                 .collect();
-            self.append(&mut writer, &batch, &keep, purpose, |_| false)?;
+            let copies = self.append(&mut writer, &batch, &keep, purpose, |_| false)?;
+            done.bytes += copies.iter().map(Slot::record_len).sum::<u64>();
         }
-        Ok(bad)
+        Ok(done)
     }
+}
+
+/// What came of moving records.
+#[derive(Debug, Default)]
+pub(crate) struct Relocated {
+    /// Bytes of the records that were copied.
+    pub(crate) bytes: u64,
+    /// Records that are not intact.
+    pub(crate) bad: Vec<(Key, Slot)>,
 }
 
 /// One thread's turn to flush; ends it however the thread leaves.

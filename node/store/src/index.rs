@@ -1,7 +1,8 @@
 //! The index on disk: redb tables that say where each chunk and manifest lies.
 //!
 //! It may lag behind the packs, never ahead of them: a transaction names only bytes that are
-//! durable. All it holds can be found again by scanning the packs, except the pins.
+//! durable. All it holds can be found again by scanning the packs, except the pins
+//! and how far a scrub has come.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -34,6 +35,11 @@ const DAMAGED: TableDefinition<'_, &[u8; Key::LEN], ()> = TableDefinition::new("
 const PINS: TableDefinition<'_, (&[u8; 16], u32), &[u8]> = TableDefinition::new("pins-1");
 /// Pin to the milliseconds since the Unix epoch at which it was last touched.
 const PIN_TOUCHES: TableDefinition<'_, &[u8; 16], i64> = TableDefinition::new("pin-touches-1");
+
+/// The round of scrubbing that goes on, and the last one that ended, as [`crate::scrub`] encodes them.
+const SCRUB: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("scrub-1");
+const SCRUB_ROUND: &str = "round";
+const SCRUB_LAST: &str = "last";
 
 /// One transaction's worth of changes.
 #[derive(Debug, Default)]
@@ -218,6 +224,49 @@ impl Index {
                 ends.insert(segment.value(), end.value());
             }
             Ok(ends)
+        })
+    }
+
+    /// How far one segment is reflected.
+    pub(crate) fn end_of(&self, segment: u32) -> Result<Option<u64>, StoreError> {
+        self.read(|transaction| {
+            let table = transaction.open_table(SEGMENTS)?;
+            Ok(table.get(segment)?.map(|end| end.value()))
+        })
+    }
+
+    /// The round of scrubbing that has not ended.
+    pub(crate) fn scrub_round(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.scrub(SCRUB_ROUND)
+    }
+
+    /// The last round of scrubbing that ended.
+    pub(crate) fn last_scrub(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.scrub(SCRUB_LAST)
+    }
+
+    fn scrub(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(|transaction| {
+            let table = transaction.open_table(SCRUB)?;
+            Ok(table.get(name)?.map(|bytes| bytes.value().to_vec()))
+        })
+    }
+
+    /// Keeps the round of scrubbing that goes on.
+    pub(crate) fn save_scrub_round(&self, round: &[u8]) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            transaction.open_table(SCRUB)?.insert(SCRUB_ROUND, round)?;
+            Ok(())
+        })
+    }
+
+    /// Ends the round of scrubbing that goes on.
+    pub(crate) fn end_scrub_round(&self, done: &[u8]) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let mut table = transaction.open_table(SCRUB)?;
+            table.remove(SCRUB_ROUND)?;
+            table.insert(SCRUB_LAST, done)?;
+            Ok(())
         })
     }
 
@@ -413,6 +462,7 @@ fn create_tables(transaction: &redb::WriteTransaction) -> Result<(), redb::Error
     transaction.open_table(DAMAGED)?;
     transaction.open_table(PINS)?;
     transaction.open_table(PIN_TOUCHES)?;
+    transaction.open_table(SCRUB)?;
     Ok(())
 }
 

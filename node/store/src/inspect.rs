@@ -24,6 +24,15 @@ pub enum Object {
     Manifest(ManifestHash),
 }
 
+impl From<Key> for Object {
+    fn from(key: Key) -> Self {
+        match key {
+            Key::Chunk(chunk) => Self::Chunk(chunk),
+            Key::Manifest(manifest) => Self::Manifest(manifest),
+        }
+    }
+}
+
 /// How a record is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecordState {
@@ -76,10 +85,7 @@ pub fn read_pack(name: &str, from: u64, tail: &[u8]) -> Result<Option<Vec<PackRe
             }
         };
         records.push(PackRecord {
-            object: match header.key {
-                Key::Chunk(chunk) => Object::Chunk(chunk),
-                Key::Manifest(manifest) => Object::Manifest(manifest),
-            },
+            object: header.key.into(),
             end: slot.end(),
             state,
         });

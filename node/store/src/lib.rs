@@ -48,7 +48,9 @@ mod pins;
 mod read;
 mod record;
 mod recover;
+mod rewrite;
 mod scan;
+mod scrub;
 mod segments;
 mod store;
 #[cfg(test)]
@@ -63,5 +65,7 @@ pub use holding::HeldNar;
 pub use ingest::PutReport;
 pub use inspect::{Object, PackRecord, RecordState, read_pack};
 pub use pins::{Hold, PinContents, PinId, PinInfo};
+pub use scrub::{ScrubDone, ScrubRound, ScrubStep};
+pub use rewrite::RewriteReport;
 pub use store::{ChunkStore, Location, StoreConfig, StoreStats};
 pub use verify::VerifyReport;

@@ -96,7 +96,7 @@ impl Inner {
             writer: Mutex::new(writer),
             pins: Arc::new(Mutex::new(pins)),
             flushed: Condvar::new(),
-            collecting: Mutex::new(()),
+            collecting: Mutex::default(),
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Walks the records of one segment, past damage.
 
 use std::io;
+use std::ops::{ControlFlow, Range};
 
 use crate::disk::DiskFile;
 use crate::error::StoreError;
@@ -35,8 +36,26 @@ pub(crate) fn scan(
     from: u64,
     mut on: impl FnMut(Found<'_>) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
+    let end = file
+        .len()
+        .map_err(|source| StoreError::disk("read", &segment_name(segment), source))?;
+    scan_part(file, segment, from..end, |met| {
+        on(met)?;
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(())
+}
+
+/// As [`scan`], up to `part.end` (the end of a record, or of the file) or until `on` breaks off. Returns where what it
+/// has told of ends.
+pub(crate) fn scan_part(
+    file: &dyn DiskFile,
+    segment: u32,
+    part: Range<u64>,
+    mut on: impl FnMut(Found<'_>) -> Result<ControlFlow<()>, StoreError>,
+) -> Result<u64, StoreError> {
     let unreadable = |source| StoreError::disk("read", &segment_name(segment), source);
-    let end = file.len().map_err(unreadable)?;
+    let Range { start: from, end } = part;
     let mut window = Window {
         file,
         start: from,
@@ -53,31 +72,33 @@ pub(crate) fn scan(
             continue;
         };
         if let Some(offset) = gap_from.take() {
-            on(Found::Gap {
-                offset,
-                len: at - offset,
-            })?;
+            let len = at - offset;
+            if on(Found::Gap { offset, len })?.is_break() {
+                return Ok(at);
+            }
         }
         let bytes = window.read(at, slot.record_len()).map_err(unreadable)?;
-        if checksum_matches(bytes) {
+        let told = if checksum_matches(bytes) {
             on(Found::Record {
                 header,
                 slot,
                 bytes,
                 after_gap,
-            })?;
+            })?
         } else {
-            on(Found::Damaged(header, slot))?;
-        }
+            on(Found::Damaged(header, slot))?
+        };
         at = slot.end();
+        if told.is_break() {
+            return Ok(at);
+        }
     }
     if let Some(offset) = gap_from {
-        on(Found::Gap {
-            offset,
-            len: end - offset,
-        })?;
+        let len = end - offset;
+        // The end of the part: there is nothing to break off.
+        let _ = on(Found::Gap { offset, len })?;
     }
-    Ok(())
+    Ok(end.max(from))
 }
 
 /// The intact header at a place, if its record ends inside the file.

@@ -12,6 +12,7 @@ use crate::error::StoreError;
 use crate::flush::Progress;
 use crate::pins::{Hold, PinContents, PinId, PinInfo, PinTable};
 use crate::record::Key;
+use crate::rewrite::Plan;
 use crate::segments::Segments;
 use crate::writer::Writer;
 
@@ -24,6 +25,9 @@ pub struct StoreConfig {
     pub index_cache_bytes: u64,
     /// The most bytes that packs and index may take; `None` leaves it to the disk.
     pub quota: Option<u64>,
+    /// The share of the packs that may be garbage after a collection and its rewriting, in percent. Less
+    /// means that more live records are copied to free the same.
+    pub garbage_max_percent: u8,
 }
 
 impl Default for StoreConfig {
@@ -32,6 +36,7 @@ impl Default for StoreConfig {
             segment_bytes: 64 << 20,
             index_cache_bytes: 32 << 20,
             quota: None,
+            garbage_max_percent: 10,
         }
     }
 }
@@ -91,7 +96,7 @@ pub(crate) struct Inner {
     pub(crate) pins: Arc<Mutex<PinTable>>,
     pub(crate) progress: Mutex<Progress>,
     pub(crate) flushed: Condvar,
-    pub(crate) collecting: Mutex<()>,
+    pub(crate) collecting: Mutex<Plan>,
 }
 
 impl ChunkStore {

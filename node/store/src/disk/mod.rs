@@ -54,6 +54,9 @@ pub trait DiskFile: Send + Sync + Debug {
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Makes the bytes and the length survive a crash.
     fn sync(&self) -> io::Result<()>;
+    /// Has the next reading of these bytes ask the disk itself, where a copy in memory would answer otherwise. A wish:
+    /// it may be ignored.
+    fn forget_cached(&self, _offset: u64, _len: u64) {}
 }
 
 /// Reads exactly `buffer.len()` bytes or fails with `UnexpectedEof`.

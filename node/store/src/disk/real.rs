@@ -133,4 +133,10 @@ impl DiskFile for RealFile {
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
     }
+
+    fn forget_cached(&self, offset: u64, len: u64) {
+        let len = std::num::NonZeroU64::new(len);
+        // Where the file system does not know it, memory answers: the bytes are checked all the same.
+        let _ = rustix::fs::fadvise(&self.0, offset, len, rustix::fs::Advice::DontNeed);
+    }
 }

@@ -19,6 +19,7 @@ mod interleavings;
 mod properties;
 mod reading;
 mod recovery;
+mod scrub;
 mod threads;
 
 /// Segments of 4 KiB: a handful of test chunks each.
@@ -26,6 +27,7 @@ const SMALL: StoreConfig = StoreConfig {
     segment_bytes: 4 << 10,
     index_cache_bytes: 1 << 20,
     quota: None,
+    garbage_max_percent: 10,
 };
 const UPLOAD: PinId = PinId([1; 16]);
 
