@@ -140,6 +140,7 @@ impl From<Refusal> for HttpError {
             | Refusal::MemberWithoutName { .. }
             | Refusal::InviteNeverValid { .. }
             | Refusal::InviteExists { .. }
+            | Refusal::PinNeverValid { .. }
             | Refusal::AlreadyMember { .. }
             | Refusal::EpochNotNewer { .. }
             | Refusal::FeatureLevelNotNewer { .. }

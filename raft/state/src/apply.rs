@@ -9,6 +9,7 @@ mod nar;
 mod path;
 mod proposal;
 mod publish;
+mod retention;
 mod token;
 
 use tetryx_protocol::time::UtcTime;
@@ -92,9 +93,9 @@ fn execute<T: Tables>(tables: &mut T, index: u64, now: UtcTime, command: &Comman
         Body::ConfigureCache(body) => cache::configure(tables, body),
         Body::DestroyCache(body) => cache::destroy(tables, body),
         Body::PublishPaths(body) => publish::publish(tables, &context, body),
-        Body::DeletePath(body) => path::delete(tables, body),
+        Body::DeletePath(body) => path::delete(tables, &context, body),
         Body::PinPath(body) => path::pin(tables, &context, body),
-        Body::UnpinPath(body) => path::unpin(tables, body),
+        Body::UnpinPath(body) => path::unpin(tables, &context, body),
         Body::RegisterToken(body) => token::register(tables, &context, body),
         Body::RevokeToken(body) => token::revoke(tables, &context, body),
         Body::CreateInvite(body) => invite::create(tables, &context, body),
@@ -106,5 +107,8 @@ fn execute<T: Tables>(tables: &mut T, index: u64, now: UtcTime, command: &Comman
         Body::AdvanceEpoch(body) => cluster::advance_epoch(tables, body),
         Body::CheckState(body) => cluster::check_state(tables, index, body),
         Body::SetFeatureLevel(body) => cluster::set_feature_level(tables, body),
+        Body::ExpirePaths(body) => retention::expire(tables, &context, body),
+        Body::NoteAccesses(body) => retention::note_accesses(tables, &context, body),
+        Body::PinPathUntil(body) => path::pin_until(tables, &context, body),
     }
 }

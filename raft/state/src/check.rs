@@ -206,6 +206,26 @@ pub enum Violation {
         /// The token.
         token: TokenId,
     },
+    /// Pins end after they were made.
+    #[error("the pin of {path} in cache '{cache}' ends before it was made")]
+    PinNeverValid {
+        /// The cache.
+        cache: CacheName,
+        /// The path.
+        path: StorePath,
+    },
+    /// A path was last pulled on the day of its publication or later, and not after the log clock.
+    #[error(
+        "{path} in cache '{cache}' was last pulled on day {day}, which is not between its publication and now"
+    )]
+    BadAccessDay {
+        /// The cache.
+        cache: CacheName,
+        /// The path.
+        path: StorePath,
+        /// The day in its record.
+        day: u32,
+    },
     /// Only replies to known clients are kept.
     #[error("the reply to proposal {serial} of client {client} is kept, but the client is not known")]
     ReplyWithoutClient {

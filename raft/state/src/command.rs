@@ -6,6 +6,7 @@
 //! command stops applying ([`CommandError::NeedsUpgrade`]).
 
 mod codec;
+mod retention;
 
 use serde::{Deserialize, Serialize};
 use tetryx_protocol::cache::{CacheName, Replication, Retention};
@@ -18,11 +19,12 @@ use tetryx_protocol::store_path::{StoreDir, StorePath, StorePathHash};
 use tetryx_protocol::time::UtcTime;
 
 pub use self::codec::CommandError;
+pub use self::retention::{CacheAccesses, ExpirePaths, NoteAccesses, PinPathUntil};
 
 /// The first bytes of an encoded command.
 pub const MAGIC: [u8; 4] = *b"TXCM";
 /// The newest schema this build writes and reads.
-pub const SCHEMA: u16 = 2;
+pub const SCHEMA: u16 = 3;
 /// The feature level of this build: what a cluster must have before commands of [`SCHEMA`] are proposed in it.
 ///
 /// The level that a node offers is an input of everything that uses it at run time, so that nodes of different levels
@@ -87,6 +89,12 @@ pub enum Body {
     CheckState(CheckState),
     /// Allows newer commands.
     SetFeatureLevel(SetFeatureLevel),
+    /// Lets paths go whose time is over.
+    ExpirePaths(ExpirePaths),
+    /// Notes on which day paths were pulled.
+    NoteAccesses(NoteAccesses),
+    /// Keeps a path until a moment.
+    PinPathUntil(PinPathUntil),
 }
 
 /// Founds the cluster.
@@ -433,7 +441,10 @@ body_from!(
     RemoveMember,
     AdvanceEpoch,
     CheckState,
-    SetFeatureLevel
+    SetFeatureLevel,
+    ExpirePaths,
+    NoteAccesses,
+    PinPathUntil
 );
 
 impl Body {
@@ -460,6 +471,7 @@ impl Body {
             | Self::AdvanceEpoch(_)
             | Self::CheckState(_)
             | Self::SetFeatureLevel(_) => 2,
+            Self::ExpirePaths(_) | Self::NoteAccesses(_) | Self::PinPathUntil(_) => 3,
         }
     }
 }

@@ -27,6 +27,7 @@ pub mod limits;
 pub mod query;
 pub mod records;
 pub mod reply;
+pub mod retention;
 pub mod snapshot;
 pub mod tables;
 

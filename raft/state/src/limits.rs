@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tetryx_protocol::cache::{Replication, Retention};
 use tetryx_protocol::id::NodeId;
 
-use crate::command::{Body, CacheKeyPair, Command, NewPath, PublishPaths, RegisterToken};
+use crate::command::{Body, CacheKeyPair, Command, NewPath, NoteAccesses, PublishPaths, RegisterToken};
 use crate::reply::Refusal;
 
 /// How many of a client's proposals may be open at once: its serials lie below `oldest_open` plus this.
@@ -64,11 +64,15 @@ pub enum Limit {
     MemberAddress,
     /// Weight of a member.
     MemberWeight,
+    /// Paths in one [`ExpirePaths`](crate::command::ExpirePaths).
+    ExpiredPerCommand,
+    /// Paths in one [`NoteAccesses`], and the caches it names.
+    AccessesPerCommand,
 }
 
 impl Limit {
     /// Every limit.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Subject,
         Self::PathsPerCommand,
         Self::ReferencesPerPath,
@@ -84,6 +88,8 @@ impl Limit {
         Self::MemberAddresses,
         Self::MemberAddress,
         Self::MemberWeight,
+        Self::ExpiredPerCommand,
+        Self::AccessesPerCommand,
     ];
 
     /// The largest number that is not refused.
@@ -104,6 +110,8 @@ impl Limit {
             Self::MemberAddresses => 16,
             Self::MemberAddress => 256,
             Self::MemberWeight => 1_000_000,
+            Self::ExpiredPerCommand => 1_024,
+            Self::AccessesPerCommand => 16_384,
         }
     }
 
@@ -120,6 +128,7 @@ impl Limit {
             Self::GrantMissions => "issue several tokens",
             Self::MemberAddresses => "name fewer addresses",
             Self::MemberWeight => "weights only count relative to one another: choose smaller ones",
+            Self::ExpiredPerCommand | Self::AccessesPerCommand => "propose several commands",
             Self::SealedKey => "this is no sealed key; report it as a bug of the proposing node",
             Self::Subject
             | Self::PathAttribute
@@ -157,6 +166,8 @@ impl fmt::Display for Limit {
             Self::MemberAddresses => "addresses of a member",
             Self::MemberAddress => "bytes of an address",
             Self::MemberWeight => "units of weight",
+            Self::ExpiredPerCommand => "paths to expire in one command",
+            Self::AccessesPerCommand => "pulled paths in one command",
         })
     }
 }
@@ -205,10 +216,19 @@ pub fn check_limits(command: &Command) -> Result<(), Refusal> {
         }
         Body::PublishPaths(publish) => check_publish(publish),
         Body::RegisterToken(token) => check_token(token),
+        Body::ExpirePaths(expire) => {
+            Limit::ExpiredPerCommand.check(expire.paths.len())?;
+            check_retention(match expire.default_seconds {
+                Some(seconds) => Retention::Period { seconds },
+                None => Retention::Forever,
+            })
+        }
+        Body::NoteAccesses(accesses) => check_accesses(accesses),
         Body::DestroyCache(_)
         | Body::DeletePath(_)
         | Body::PinPath(_)
         | Body::UnpinPath(_)
+        | Body::PinPathUntil(_)
         | Body::RevokeToken(_)
         | Body::RevokeInvite(_)
         | Body::DrainMember(_)
@@ -263,6 +283,12 @@ fn check_replication(replication: Replication) -> Result<(), Refusal> {
         Replication::Copies(0) => Err(Refusal::ReplicationOfNothing),
         Replication::Default | Replication::Copies(_) | Replication::All => Ok(()),
     }
+}
+
+fn check_accesses(accesses: &NoteAccesses) -> Result<(), Refusal> {
+    let paths = accesses.caches.iter().map(|cache| cache.paths.len());
+    Limit::AccessesPerCommand.check(paths.sum::<usize>())?;
+    Limit::AccessesPerCommand.check(accesses.caches.len())
 }
 
 fn check_publish(publish: &PublishPaths) -> Result<(), Refusal> {

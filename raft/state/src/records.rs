@@ -3,18 +3,21 @@
 //! These types are the disk format: a field is never removed, reordered or retyped. A change makes a new version,
 //! whose `decode` still reads the old ones. Golden bytes of every version stay in `tests/golden`.
 
+mod path;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tetryx_protocol::cache::{CacheName, Replication, Retention};
 use tetryx_protocol::grant::Grants;
-use tetryx_protocol::hash::{FileHash, ManifestHash, NarHash};
+use tetryx_protocol::hash::{FileHash, ManifestHash};
 use tetryx_protocol::id::{ClusterId, NodeId};
 pub use tetryx_protocol::member::{MemberState, Role};
 use tetryx_protocol::member::{RosterEntry, WEIGHT_DEFAULT};
-use tetryx_protocol::signature::{KeyName, NixPublicKey, NixSignature};
-use tetryx_protocol::store_path::{StoreDir, StorePath, StorePathHash};
+use tetryx_protocol::signature::{KeyName, NixPublicKey};
+use tetryx_protocol::store_path::StoreDir;
 use tetryx_protocol::time::UtcTime;
 
+pub use self::path::{PathPin, PathRecord};
 use crate::error::CorruptRecord;
 use crate::reply::Reply;
 use crate::tables::Table;
@@ -82,7 +85,6 @@ records! {
     ClusterRecord in Cluster, version 1;
     ClockRecord in Cluster, version 1;
     CacheRecord in Caches, version 1;
-    PathRecord in Paths, version 1;
     NarRecord in Nars, version 1;
     TokenRecord in Tokens, version 1;
     ClientRecord in Proposals, version 1;
@@ -277,45 +279,6 @@ pub struct CacheRecord {
     pub created: UtcTime,
 }
 
-/// A store path in a cache.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PathRecord {
-    /// The path.
-    pub store_path: StorePath,
-    /// Its content: the key of its [`NarRecord`].
-    pub nar_hash: NarHash,
-    /// The paths it refers to, in Nix's order, each once; possibly itself.
-    pub references: Vec<StorePath>,
-    /// Those of `references` that this cache was told to do without, in order: an upstream cache has them, or an
-    /// operator deleted them by force. One that was published later stays listed.
-    pub absent_references: Vec<StorePath>,
-    /// The derivation that built it.
-    pub deriver: Option<StorePath>,
-    /// The system it was built for.
-    pub system: Option<String>,
-    /// Its content address, if it has one.
-    pub ca: Option<String>,
-    /// Signatures it was pushed with, in order, each once. The cache's own is made on read.
-    pub signatures: Vec<NixSignature>,
-    /// When it was published.
-    pub created: UtcTime,
-    /// By whom: the subject of the token.
-    pub created_by: String,
-    /// The last day it was pulled on, in days since the Unix epoch (UTC). Starts with the day of publication.
-    pub last_access_day: u32,
-    /// Kept whatever the retention says, until it is unpinned.
-    pub pinned: Option<PathPin>,
-}
-
-/// Who pinned a path, and when.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PathPin {
-    /// The subject of the token.
-    pub by: String,
-    /// When.
-    pub at: UtcTime,
-}
-
 /// The content of at least one path, in whatever cache.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NarRecord {
@@ -425,16 +388,6 @@ pub enum AuditAction {
     AdvanceEpoch,
     /// Newer commands were allowed.
     SetFeatureLevel,
-}
-
-impl PathRecord {
-    /// The part of the store path it is found by.
-    pub fn hash(&self) -> StorePathHash {
-        self.store_path.hash
-    }
-
-    /// True when `reference` may be missing from the cache.
-    pub fn may_miss(&self, reference: &StorePath) -> bool {
-        *reference == self.store_path || self.absent_references.binary_search(reference).is_ok()
-    }
+    /// Paths left a cache because their time was over.
+    ExpirePaths,
 }

@@ -104,6 +104,18 @@ pub enum Outcome {
     StateChecked,
     /// Newer commands may be proposed.
     FeatureLevelSet,
+    /// Paths left the cache because their time was over.
+    PathsExpired {
+        /// How many.
+        paths: u64,
+        /// How many NARs no other path had.
+        nars: u64,
+    },
+    /// Paths were pulled on a later day than was known.
+    AccessesNoted {
+        /// How many.
+        paths: u64,
+    },
 }
 
 /// Why a command changed nothing. The text says what, why, and what to do next.
@@ -374,6 +386,12 @@ pub enum Refusal {
         has: u32,
         /// The level proposed.
         level: u32,
+    },
+    /// A pin that was over before it began.
+    #[error("the pin would end at {until}, which is past; choose a later end")]
+    PinNeverValid {
+        /// When it would end.
+        until: UtcTime,
     },
 }
 

@@ -14,7 +14,7 @@ use crate::reply::Outcome;
 use crate::tables::{Table, Tables};
 
 /// Records a command that changed something; one that found all as it asked did nothing worth a record, and nobody
-/// asked for what replicas say of their states.
+/// asked for what replicas say of their states, or of what was pulled.
 pub(super) fn record<T: Tables>(
     tables: &mut T,
     index: u64,
@@ -26,6 +26,7 @@ pub(super) fn record<T: Tables>(
         outcome,
         Outcome::Unchanged
             | Outcome::StateChecked
+            | Outcome::AccessesNoted { .. }
             | Outcome::Published {
                 published: 0,
                 updated: 0,
@@ -116,7 +117,13 @@ fn describe<'a>(body: &'a Body, outcome: &Outcome) -> Option<Description<'a>> {
         Body::RemoveMember(body) => (AuditAction::RemoveMember, None, Some(body.node.to_string())),
         Body::AdvanceEpoch(body) => (AuditAction::AdvanceEpoch, None, Some(body.epoch.to_string())),
         Body::SetFeatureLevel(body) => (AuditAction::SetFeatureLevel, None, Some(body.level.to_string())),
-        Body::CheckState(_) => return None,
+        Body::ExpirePaths(body) => (AuditAction::ExpirePaths, Some(&body.cache), None),
+        Body::PinPathUntil(body) => (
+            AuditAction::PinPath,
+            Some(&body.cache),
+            Some(body.path.to_string()),
+        ),
+        Body::CheckState(_) | Body::NoteAccesses(_) => return None,
     })
 }
 
@@ -126,7 +133,7 @@ const fn concerned(outcome: &Outcome) -> u64 {
         Outcome::Published {
             published, updated, ..
         } => *published + *updated,
-        Outcome::CacheDestroyed { paths, .. } => *paths,
+        Outcome::CacheDestroyed { paths, .. } | Outcome::PathsExpired { paths, .. } => *paths,
         Outcome::PathDeleted { .. } | Outcome::PathPinned | Outcome::PathUnpinned => 1,
         _ => 0,
     }

@@ -30,6 +30,8 @@ impl Rules<'_> {
         self.holders_mirror_paths();
         self.nars_are_counted();
         self.tokens_expire_after_they_were_issued();
+        self.pins_end_after_they_were_made();
+        self.paths_are_pulled_between_publication_and_now();
         self.only_open_replies_are_kept();
         self.the_audit_is_bounded();
     }
@@ -315,6 +317,26 @@ impl Rules<'_> {
             .filter(|(_, token)| token.expires <= token.issued);
         self.violations
             .extend(never_valid.map(|(token, _)| Violation::TokenNeverValid { token: *token }));
+    }
+
+    fn pins_end_after_they_were_made(&mut self) {
+        for ((cache, _), path) in &self.state.paths {
+            let pin = path.pinned.as_ref();
+            if pin.is_some_and(|pin| pin.until.is_some_and(|until| until <= pin.at)) {
+                let (cache, path) = (cache.clone(), path.store_path.clone());
+                self.violations.push(Violation::PinNeverValid { cache, path });
+            }
+        }
+    }
+
+    fn paths_are_pulled_between_publication_and_now(&mut self) {
+        for ((cache, _), path) in &self.state.paths {
+            let day = path.last_access_day;
+            if day < path.created.unix_day() || day > self.clock.unix_day() {
+                let (cache, path) = (cache.clone(), path.store_path.clone());
+                self.violations.push(Violation::BadAccessDay { cache, path, day });
+            }
+        }
     }
 
     fn only_open_replies_are_kept(&mut self) {

@@ -7,7 +7,7 @@ use tetryx_protocol::id::NodeId;
 use tetryx_protocol::time::UtcTime;
 use tetryx_state::records::{
     CacheRecord, CheckRecord, ClientRecord, ClockRecord, InviteRecord, InviteUse, MemberRecord, MemberState,
-    NarRecord, PathRecord, Record, TokenRecord,
+    NarRecord, PathPin, PathRecord, Record, TokenRecord,
 };
 use tetryx_state::snapshot::dump;
 use tetryx_state::{MemoryTables, ReadTables, Table, Tables, Violation, check};
@@ -116,6 +116,32 @@ fn a_row_under_a_key_of_another_kind_is_found() {
 fn rows_before_the_cluster_exists_are_found() {
     let found = broken(|tables| tables.delete(Table::Cluster, b"cluster").unwrap());
     assert_eq!(found, ["BeforeInit"; 8]);
+}
+
+#[test]
+fn a_pin_that_ends_before_it_was_made_is_found() {
+    let found = broken(|tables| {
+        let key = path_key(tables, "hello");
+        change::<PathRecord>(tables, &key, |path| {
+            let at = UtcTime::from_unix_ms(START_MS);
+            path.pinned = Some(PathPin {
+                by: "alice".to_owned(),
+                at,
+                until: Some(at),
+            });
+        });
+    });
+    assert_eq!(found, ["PinNeverValid"]);
+}
+
+#[test]
+fn a_day_of_use_before_publication_or_after_now_is_found() {
+    let found = broken(|tables| {
+        let (glibc, hello) = (path_key(tables, "glibc"), path_key(tables, "hello"));
+        change::<PathRecord>(tables, &glibc, |path| path.last_access_day -= 1);
+        change::<PathRecord>(tables, &hello, |path| path.last_access_day += 1);
+    });
+    assert_eq!(found, ["BadAccessDay"; 2]);
 }
 
 #[test]

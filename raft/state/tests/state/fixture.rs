@@ -11,9 +11,9 @@ use tetryx_protocol::signature::{KeyName, NixPublicKey, NixSignature};
 use tetryx_protocol::store_path::{StoreDir, StorePath, StorePathHash};
 use tetryx_protocol::time::UtcTime;
 use tetryx_state::command::{
-    Body, CacheKeyPair, CheckState, Command, CreateCache, CreateInvite, DeletePath, DrainMember, InitCluster,
-    NewNar, NewPath, PinPath, PublishPaths, RedeemInvite, RegisterToken, RemoveMember, Role, UpdateMember,
-    UpsertMember,
+    Body, CacheAccesses, CacheKeyPair, CheckState, Command, CreateCache, CreateInvite, DeletePath,
+    DrainMember, ExpirePaths, InitCluster, NewNar, NewPath, NoteAccesses, PinPath, PinPathUntil,
+    PublishPaths, RedeemInvite, RegisterToken, RemoveMember, Role, UpdateMember, UpsertMember,
 };
 use tetryx_state::records::PathRecord;
 use tetryx_state::snapshot::{TableRow, dump};
@@ -249,6 +249,35 @@ pub(crate) fn pin(name: &str) -> PinPath {
     PinPath {
         cache: cache("main"),
         path: hash(name),
+    }
+}
+
+pub(crate) fn pin_until(name: &str, until: UtcTime) -> PinPathUntil {
+    PinPathUntil {
+        cache: cache("main"),
+        path: hash(name),
+        until,
+    }
+}
+
+/// Lets paths of `main` go, where the default is to keep everything.
+pub(crate) fn expire(names: &[&str]) -> ExpirePaths {
+    ExpirePaths {
+        cache: cache("main"),
+        default_seconds: None,
+        paths: names.iter().map(|name| hash(name)).collect(),
+    }
+}
+
+/// Says that paths of `main` were pulled on a day.
+pub(crate) fn pulled(day: u32, names: &[&str]) -> NoteAccesses {
+    let paths = names.iter().map(|name| hash(name)).collect();
+    NoteAccesses {
+        day,
+        caches: vec![CacheAccesses {
+            cache: cache("main"),
+            paths,
+        }],
     }
 }
 

@@ -2,15 +2,15 @@
 
 use tetryx_protocol::store_path::StorePath;
 use tetryx_state::command::{
-    Body, ConfigureCache, CreateCache, CreateInvite, NewPath, PublishPaths, RedeemInvite, RegisterToken,
-    UpdateMember, UpsertMember,
+    Body, CacheAccesses, ConfigureCache, CreateCache, CreateInvite, ExpirePaths, NewPath, NoteAccesses,
+    PublishPaths, RedeemInvite, RegisterToken, UpdateMember, UpsertMember,
 };
 use tetryx_state::limits::{Limit, check_limits};
 use tetryx_state::{Command, Refusal};
 
 use crate::fixture::{
-    World, cache, create_cache, create_invite, grants, init_cluster, key_name, key_pair, new_path, publish,
-    redeem, register_token, signature, store_path, update_member, upsert_member,
+    World, cache, create_cache, create_invite, expire, grants, hash, init_cluster, key_name, key_pair,
+    new_path, publish, redeem, register_token, signature, store_path, update_member, upsert_member,
 };
 
 pub(crate) fn long(limit: Limit) -> String {
@@ -104,7 +104,23 @@ fn exceeding(limit: Limit) -> Body {
             ..update_member(1, "north")
         }
         .into(),
+        Limit::ExpiredPerCommand => ExpirePaths {
+            paths: vec![hash("hello"); too_many(limit)],
+            ..expire(&[])
+        }
+        .into(),
+        Limit::AccessesPerCommand => accesses(5, too_many(limit) / 5),
     }
+}
+
+/// Pulls of so many paths of so many caches.
+fn accesses(caches: usize, each: usize) -> Body {
+    let one = |number| CacheAccesses {
+        cache: cache(&format!("c{number}")),
+        paths: vec![hash("hello"); each],
+    };
+    let caches = (0..caches).map(one).collect();
+    NoteAccesses { day: 0, caches }.into()
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod properties;
 mod proposals;
 mod publishing;
 mod refusals;
+mod retention;
 mod samples;
 mod snapshot;
 mod tables;

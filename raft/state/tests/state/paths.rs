@@ -95,6 +95,7 @@ fn a_pin_says_who_and_when_and_the_first_one_stays() {
     let pinned = Some(PathPin {
         by: "alice".to_owned(),
         at: world.now,
+        until: None,
     });
     assert_eq!(world.path("hello").expect("published").pinned, pinned);
     world.by = "bob".to_owned();

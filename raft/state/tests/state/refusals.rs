@@ -6,19 +6,26 @@
 
 use tetryx_protocol::cache::{Replication, Retention};
 use tetryx_protocol::store_path::StorePath;
+use tetryx_protocol::time::UtcTime;
 use tetryx_state::Refusal;
 use tetryx_state::command::{
-    AdvanceEpoch, Body, ConfigureCache, CreateCache, DestroyCache, NewPath, RegisterToken, RevokeInvite,
-    RevokeToken, SetFeatureLevel, UnpinPath,
+    AdvanceEpoch, Body, ConfigureCache, CreateCache, DestroyCache, ExpirePaths, NewPath, RegisterToken,
+    RevokeInvite, RevokeToken, SetFeatureLevel, UnpinPath,
 };
 use tetryx_state::limits::LISTED_MAX;
 use tetryx_state::reply::Difference;
+use tetryx_state::retention;
 
 use crate::fixture::{
-    World, cache, check_state, create_cache, create_invite, delete, drain, hash, init_cluster, invite,
-    new_path, node, parse, pin, publish, redeem, register_token, remove, store_path, store_paths, token,
-    update_member, upsert_member, with_content,
+    START_DAY, START_MS, World, cache, check_state, create_cache, create_invite, delete, drain, expire, hash,
+    init_cluster, invite, new_path, node, parse, pin, pin_until, publish, pulled, redeem, register_token,
+    remove, store_path, store_paths, token, update_member, upsert_member, with_content,
 };
+
+/// Within every pin of these tests that ends.
+fn tomorrow() -> UtcTime {
+    UtcTime::from_unix_ms(START_MS).plus(retention::DAY)
+}
 
 #[test]
 fn a_member_without_a_name_is_refused() {
@@ -44,6 +51,11 @@ fn a_retention_period_of_zero_is_refused() {
         ..ConfigureCache::new(cache("main"))
     };
     assert_eq!(world.refused(configure), Refusal::RetentionOfNothing);
+    let expire = ExpirePaths {
+        default_seconds: Some(0),
+        ..expire(&["hello"])
+    };
+    assert_eq!(world.refused(expire), Refusal::RetentionOfNothing);
     let text = "a retention period of 0 seconds would keep nothing; choose a longer one, or 'forever'";
     assert_eq!(refusal.to_string(), text);
 }
@@ -90,7 +102,7 @@ fn a_token_that_expires_before_it_is_issued_is_refused() {
 
 #[test]
 fn nothing_is_done_before_the_cluster_is_initialised() {
-    let bodies: [Body; 19] = [
+    let bodies: [Body; 22] = [
         upsert_member(1, "north").into(),
         create_cache("main").into(),
         ConfigureCache::new(cache("main")).into(),
@@ -117,6 +129,9 @@ fn nothing_is_done_before_the_cluster_is_initialised() {
         AdvanceEpoch { epoch: 2 }.into(),
         check_state(1, 0).into(),
         SetFeatureLevel { level: 2 }.into(),
+        expire(&["hello"]).into(),
+        pulled(START_DAY, &["hello"]).into(),
+        pin_until("hello", tomorrow()).into(),
     ];
     for body in bodies {
         assert_eq!(World::empty().refused(body), Refusal::NotInitialised);
@@ -160,7 +175,7 @@ fn two_members_do_not_share_a_name() {
 
 #[test]
 fn a_cache_that_is_not_there_is_refused_by_every_command_about_it() {
-    let bodies: [Body; 6] = [
+    let bodies: [Body; 8] = [
         ConfigureCache::new(cache("main")).into(),
         DestroyCache { cache: cache("main") }.into(),
         publish("main", []).into(),
@@ -171,6 +186,8 @@ fn a_cache_that_is_not_there_is_refused_by_every_command_about_it() {
             path: hash("hello"),
         }
         .into(),
+        expire(&["hello"]).into(),
+        pin_until("hello", tomorrow()).into(),
     ];
     for body in bodies {
         assert_eq!(
@@ -341,6 +358,7 @@ fn a_path_that_is_not_there_is_refused() {
         path: hash("hello"),
     };
     assert_eq!(world.refused(unpin), refusal);
+    assert_eq!(world.refused(pin_until("hello", tomorrow())), refusal);
     let text = format!(
         "cache 'main' has no path {}; 'tetryx-cli path list main' shows what it has",
         hash("hello")
@@ -366,6 +384,17 @@ fn a_pinned_path_is_not_deleted() {
     let text = format!(
         "{path} was pinned by alice at 2026-03-02T12:00:00.000Z; unpin it first with 'tetryx-cli path unpin'"
     );
+    assert_eq!(refusal.to_string(), text);
+}
+
+#[test]
+fn a_pin_that_ends_in_the_past_is_refused() {
+    let mut world = World::with_cache();
+    world.publish([new_path("hello", &[])]);
+    let until = world.now;
+    let refusal = world.refused(pin_until("hello", until));
+    assert_eq!(refusal, Refusal::PinNeverValid { until });
+    let text = "the pin would end at 2026-03-02T12:00:00.000Z, which is past; choose a later end";
     assert_eq!(refusal.to_string(), text);
 }
 

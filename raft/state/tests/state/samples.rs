@@ -3,8 +3,8 @@
 use tetryx_protocol::cache::{Replication, Retention};
 use tetryx_protocol::time::UtcTime;
 use tetryx_state::command::{
-    AdvanceEpoch, Body, ConfigureCache, CreateCache, CreateInvite, DeletePath, DestroyCache, NewPath,
-    PublishPaths, RevokeInvite, RevokeToken, Role, SetFeatureLevel, UnpinPath,
+    AdvanceEpoch, Body, ConfigureCache, CreateCache, CreateInvite, DeletePath, DestroyCache, ExpirePaths,
+    NewPath, PublishPaths, RevokeInvite, RevokeToken, Role, SetFeatureLevel, UnpinPath,
 };
 use tetryx_state::limits::Limit;
 use tetryx_state::records::{
@@ -16,9 +16,9 @@ use tetryx_state::reply::Difference;
 use tetryx_state::{Command, Outcome, Refusal, Reply};
 
 use crate::fixture::{
-    START_DAY, START_MS, cache, check_state, client, create_invite, delete, drain, grants, hash,
-    init_cluster, invite, key_name, key_pair, new_path, node, parse, pin, publish, redeem, register_token,
-    remove, signature, store_path, store_paths, token, update_member, upsert_member,
+    START_DAY, START_MS, cache, check_state, client, create_invite, delete, drain, expire, grants, hash,
+    init_cluster, invite, key_name, key_pair, new_path, node, parse, pin, pin_until, publish, pulled, redeem,
+    register_token, remove, signature, store_path, store_paths, token, update_member, upsert_member,
 };
 
 fn time() -> UtcTime {
@@ -48,6 +48,9 @@ pub(crate) fn command_name(body: &Body) -> &'static str {
         Body::AdvanceEpoch(_) => "command-advance-epoch",
         Body::CheckState(_) => "command-check-state",
         Body::SetFeatureLevel(_) => "command-set-feature-level",
+        Body::ExpirePaths(_) => "command-expire-paths",
+        Body::NoteAccesses(_) => "command-note-accesses",
+        Body::PinPathUntil(_) => "command-pin-path-until",
     }
 }
 
@@ -77,7 +80,7 @@ fn full_cache() -> CreateCache {
 
 /// One command of every variant.
 pub(crate) fn commands() -> Vec<Command> {
-    let bodies: [Body; 20] = [
+    let bodies: [Body; 23] = [
         init_cluster().into(),
         upsert_member(1, "north").into(),
         full_cache().into(),
@@ -128,6 +131,13 @@ pub(crate) fn commands() -> Vec<Command> {
         AdvanceEpoch { epoch: 300 }.into(),
         check_state(2, 300).into(),
         SetFeatureLevel { level: 2 }.into(),
+        ExpirePaths {
+            default_seconds: Some(86_400),
+            ..expire(&["hello", "glibc"])
+        }
+        .into(),
+        pulled(START_DAY, &["hello", "glibc"]).into(),
+        pin_until("hello", time()).into(),
     ];
     let command = |body| Command {
         proposal: tetryx_protocol::id::ProposalId {
@@ -167,6 +177,7 @@ pub(crate) fn records() -> Vec<RecordSample> {
         "record-member-removed": member_record_removed,
         "record-cache": cache_record,
         "record-path": path_record,
+        "record-path-2": path_record_2,
         "record-nar": nar_record,
         "record-token": token_record,
         "record-client": client_record,
@@ -286,7 +297,20 @@ fn path_record() -> PathRecord {
         pinned: Some(PathPin {
             by: "bob".to_owned(),
             at: time(),
+            until: None,
         }),
+    }
+}
+
+/// A pin with an end needs the newer version.
+fn path_record_2() -> PathRecord {
+    PathRecord {
+        pinned: Some(PathPin {
+            by: "bob".to_owned(),
+            at: time(),
+            until: Some(time().plus(std::time::Duration::from_secs(3_600))),
+        }),
+        ..path_record()
     }
 }
 
@@ -356,7 +380,7 @@ fn first_word(debug: &str) -> String {
     debug.split(' ').next().expect("a name").to_owned()
 }
 
-fn outcomes() -> [Outcome; 21] {
+fn outcomes() -> [Outcome; 23] {
     [
         Outcome::Unchanged,
         Outcome::Initialised,
@@ -386,10 +410,15 @@ fn outcomes() -> [Outcome; 21] {
         Outcome::EpochAdvanced,
         Outcome::StateChecked,
         Outcome::FeatureLevelSet,
+        Outcome::PathsExpired {
+            paths: 300,
+            nars: 299,
+        },
+        Outcome::AccessesNoted { paths: 300 },
     ]
 }
 
-fn refusals() -> [Refusal; 34] {
+fn refusals() -> [Refusal; 35] {
     let (main, path) = (cache("main"), store_path("hello"));
     [
         Refusal::ProposalFinished {
@@ -474,5 +503,6 @@ fn refusals() -> [Refusal; 34] {
             has: 1,
             level: 2,
         },
+        Refusal::PinNeverValid { until: time() },
     ]
 }
