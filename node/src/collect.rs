@@ -14,6 +14,7 @@
 //!   gone with an earlier process, when nobody has used it for `uploads.session_ttl`.
 
 use std::iter;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -42,8 +43,24 @@ pub struct CollectSummary {
     pub segments_removed: u64,
 }
 
+/// How fast live data is moved to free what lies between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// At `gc.rewrite_rate`.
+    Polite,
+    /// As fast as the disk can: somebody waits for the space.
+    AtOnce,
+}
+
+/// Bytes moved at once by a polite collection.
+const STRETCH: u64 = 4 << 20;
+
 /// Runs one collection to its end. Surplus copies go when nobody has read them here for `keep_surplus`.
-pub(crate) async fn collect_once(node: &Node, keep_surplus: Duration) -> Result<CollectSummary, NodeError> {
+pub(crate) async fn collect_once(
+    node: &Node,
+    keep_surplus: Duration,
+    pace: Pace,
+) -> Result<CollectSummary, NodeError> {
     if !node.replica().is_caught_up() {
         // After a crash the state may be an earlier one, in which what was published since has no name yet.
         tracing::warn!("nothing is collected before this node has reached a leader with a majority");
@@ -53,12 +70,13 @@ pub(crate) async fn collect_once(node: &Node, keep_surplus: Duration) -> Result<
     replication::release_ended(node).await?;
     let surplus = replication::find_surplus(node, keep_surplus).await?;
     let in_background = node.clone();
-    let (strays, report) = node.io().run(move || collect(&in_background, surplus)).await?;
-    let report = report?;
+    let (strays, report) = node.io().run(move || sweep(&in_background, surplus)).await?;
+    let mut report = report?;
     uploads_dropped += strays;
     if report.manifests_removed + report.chunks_removed > 0 {
         node.replication().forget_local();
     }
+    rewrite(node, pace, &mut report).await?;
     // Among several nodes it is only natural that this one does not hold everything.
     if report.manifests_absent > 0 && query::members(&node.replica().view()?)?.len() <= 1 {
         tracing::error!(
@@ -89,8 +107,28 @@ pub(crate) async fn collect_once(node: &Node, keep_surplus: Duration) -> Result<
     Ok(summary)
 }
 
-/// Gives up the pins that earlier processes left, and collects. Blocks.
-fn collect(node: &Node, surplus: Surplus) -> (u64, Result<CollectReport, tetryx_store::StoreError>) {
+/// Rewrites what the sweep left sparse.
+async fn rewrite(node: &Node, pace: Pace, report: &mut CollectReport) -> Result<(), NodeError> {
+    loop {
+        let store = Arc::clone(node.store());
+        let bytes_max = match pace {
+            Pace::Polite => STRETCH,
+            Pace::AtOnce => u64::MAX,
+        };
+        let stretch = node.io().run(move || store.rewrite(bytes_max)).await??;
+        report.add(&stretch);
+        if stretch.is_done {
+            return Ok(());
+        }
+        if pace == Pace::Polite {
+            let rate = node.config().gc.rewrite_rate.bytes().max(1);
+            tokio::time::sleep(Duration::from_millis(stretch.bytes_copied * 1000 / rate)).await;
+        }
+    }
+}
+
+/// Gives up the pins that earlier processes left, and sweeps. Blocks.
+fn sweep(node: &Node, surplus: Surplus) -> (u64, Result<CollectReport, tetryx_store::StoreError>) {
     let store = node.store();
     let now = node.clock().utc();
     let ttl = node.config().uploads.session_ttl;
@@ -105,7 +143,7 @@ fn collect(node: &Node, surplus: Surplus) -> (u64, Result<CollectReport, tetryx_
     }
     (
         strays.len() as u64,
-        store.collect(move || live_manifests(node, surplus)),
+        store.sweep(move || live_manifests(node, surplus)),
     )
 }
 

@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::Counts;
-use crate::collect::CollectSummary;
+use crate::collect::{CollectSummary, Pace};
 use crate::config::{Config, Zone};
 use crate::http::tokens::TokenDesk;
 use crate::metrics::Metrics;
@@ -415,7 +415,8 @@ impl Node {
         self.spawn(async move {
             loop {
                 tokio::time::sleep(interval).await;
-                if let Err(error) = node.collect_once().await {
+                let keep_surplus = node.config().replication.keep_surplus;
+                if let Err(error) = collect::collect_once(&node, keep_surplus, Pace::Polite).await {
                     tracing::error!(error = error.chain(), "a garbage collection failed");
                 }
             }
@@ -427,7 +428,7 @@ impl Node {
     /// # Errors
     /// When log or store fail; what was collected until then stays collected.
     pub async fn collect_once(&self) -> Result<CollectSummary, NodeError> {
-        collect::collect_once(self, self.config().replication.keep_surplus).await
+        collect::collect_once(self, self.config().replication.keep_surplus, Pace::AtOnce).await
     }
 
     /// Runs a task until it ends or the node stops, whichever is first.

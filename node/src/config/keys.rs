@@ -158,6 +158,18 @@ pub(super) const KEYS: &[Key] = &[
         "Time between garbage collections. \"0s\" switches them off: run `tetryx-node gc --once` yourself.",
     ),
     key(
+        "gc",
+        "garbage_max_percent",
+        Default("10"),
+        "How much of the pack files may be garbage after a collection, in percent (1 to 50). Pack files that hold more\nare rewritten: a lower share gives back more space and moves more data. Is the store nearly full, 1 holds.",
+    ),
+    key(
+        "gc",
+        "rewrite_rate",
+        Default("\"32 MiB\""),
+        "How much live data the periodic collection moves in a second when it rewrites pack files. `gc --once`, and a\ncollection because the store is nearly full, do not wait.",
+    ),
+    key(
         "p2p",
         "listen",
         Default("\"[::]:4480\""),

@@ -150,6 +150,12 @@ fn complaint(config: &Config) -> Option<(&'static str, String)> {
             return Some((key, "must be at least 1".to_owned()));
         }
     }
+    if !(1..=50).contains(&config.gc.garbage_max_percent) {
+        return Some((
+            "gc.garbage_max_percent",
+            "must be between 1 and 50".to_owned(),
+        ));
+    }
     if config.raft.audit_every == 0 {
         return Some(("raft.audit_every", "must be at least 1".to_owned()));
     }
@@ -190,6 +196,12 @@ fn complaint(config: &Config) -> Option<(&'static str, String)> {
             config.store.segment_size,
             Size::mib(1),
             Size::gib(1),
+        ),
+        (
+            "gc.rewrite_rate",
+            config.gc.rewrite_rate,
+            Size::kib(64),
+            Size::gib(1 << 10),
         ),
         (
             "store.index_cache",

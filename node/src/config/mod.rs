@@ -123,6 +123,10 @@ pub struct Gc {
     /// Time between collections; zero leaves it to `tetryx-node gc --once`.
     #[serde(with = "humantime_serde")]
     pub interval: Duration,
+    /// The share of the pack files that may be garbage, in percent.
+    pub garbage_max_percent: u8,
+    /// How much live data is moved in a second to free what lies between.
+    pub rewrite_rate: Size,
 }
 
 /// The replicated log.
@@ -216,6 +220,8 @@ impl Default for Gc {
     fn default() -> Self {
         Self {
             interval: Duration::from_secs(12 * 60 * 60),
+            garbage_max_percent: 10,
+            rewrite_rate: Size::mib(32),
         }
     }
 }

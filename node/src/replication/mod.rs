@@ -337,7 +337,7 @@ async fn make_room(node: &Node) -> Result<(), NodeError> {
             free_bytes = free,
             "the store is nearly full; giving up copies that others hold"
         );
-        collect::collect_once(node, keep).await?;
+        collect::collect_once(node, keep, collect::Pace::AtOnce).await?;
     }
     Ok(())
 }
