@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use tetryx_protocol::cache::CachePattern;
 use tetryx_protocol::id::TokenId;
 use tetryx_protocol::signature::KeyName;
+use tetryx_protocol::time::UtcTime;
 
 use crate::duration;
 use crate::reference::{CacheRef, NodeRef, PathRef, ServerName};
@@ -68,6 +69,12 @@ pub(crate) enum Command {
     /// Invite, list, drain and remove the nodes of the cluster
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Give back the space of paths whose time is over and of what was deleted, on every node
+    Gc {
+        /// Only show what would go
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Show the state of the server and of its cluster
     Status,
     /// Show what the server took while it was cut off from the cluster, and what became of it
@@ -156,8 +163,8 @@ pub(crate) struct CacheConfigure {
     /// Paths signed by this key are upstream and are not pushed; may be repeated, '' alone clears the list
     #[arg(long = "upstream-cache-key-name", value_name = "NAME")]
     pub(crate) upstream_cache_key_names: Option<Vec<String>>,
-    /// How long to keep paths that nobody pulls, for example '3 months'; 'forever' keeps them. Recorded with the
-    /// cache; this version does not delete by age yet, see 'path delete'
+    /// How long to keep paths that nobody pulls, for example '3 months'; 'forever' keeps them. What a kept or pinned
+    /// path refers to is kept, too
     #[arg(long, value_name = "PERIOD", conflicts_with = "reset_retention_period",
           value_parser = crate::caches::parse_retention)]
     pub(crate) retention_period: Option<tetryx_protocol::cache::Retention>,
@@ -227,13 +234,19 @@ pub(crate) enum PathCommand {
         #[arg(long)]
         force: bool,
     },
-    /// Keep paths from being deleted or collected
+    /// Keep paths, with all they refer to, from being deleted or collected
     Pin {
         /// The cache: 'CACHE', or 'SERVER:CACHE'
         cache: CacheRef,
         /// Store paths, or their hashes
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathRef>,
+        /// Keep them until then, for example 2027-03-02 or 2027-03-02T12:00:00Z [default: until unpinned]
+        #[arg(long, value_name = "TIME", conflicts_with = "period", value_parser = crate::paths::parse_time)]
+        until: Option<UtcTime>,
+        /// Keep them for so long, for example '3 months'
+        #[arg(long = "for", value_name = "PERIOD", value_parser = duration::parse)]
+        period: Option<Duration>,
     },
     /// Let pinned paths go again
     Unpin {

@@ -15,6 +15,7 @@ mod config;
 mod context;
 mod duration;
 mod files;
+mod gc;
 mod login;
 mod nix;
 mod nodes;
@@ -81,6 +82,7 @@ fn run(context: &Context, command: Command) -> Result<bool> {
             Command::Token(command) => tokens::run(context, command).await?,
             Command::MakeToken(args) => tokens::create(context, args).await?,
             Command::Node(command) => return nodes::run(context, command).await,
+            Command::Gc { dry_run } => return gc::run(context, dry_run).await,
             Command::Status => status::run(context).await?,
             Command::Outbox => outbox::run(context).await?,
         }

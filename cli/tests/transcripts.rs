@@ -177,6 +177,11 @@ fn paths_and_tokens_are_listed() {
 }
 
 #[test]
+fn pins_end_and_space_comes_back() {
+    check("collection");
+}
+
+#[test]
 fn nodes_are_invited_listed_drained_and_removed() {
     check("nodes");
 }

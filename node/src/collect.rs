@@ -20,9 +20,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tetryx_protocol::hash::{ManifestHash, NarHash};
 use tetryx_state::query;
-use tetryx_store::{CollectReport, MarkError};
+use tetryx_store::{CollectReport, Garbage, MarkError, StoreError};
 
 use crate::replication::{self, Keep, Surplus};
+#[cfg(feature = "mutants")]
+use crate::retention;
+use crate::retention::Forecast;
 use crate::{Node, NodeError, uploads};
 
 /// NAR records read from the state at once.
@@ -31,6 +34,15 @@ const PAGE: usize = 1024;
 /// What one collection did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CollectSummary {
+    /// Paths that left their caches because their time was over.
+    #[serde(default)]
+    pub paths_expired: u64,
+    /// NARs that left with them.
+    #[serde(default)]
+    pub nars_expired: u64,
+    /// Why the cluster did not decide which those are, if it did not.
+    #[serde(default)]
+    pub expiry_failed: Option<String>,
     /// Abandoned uploads whose chunks were given up.
     pub uploads_dropped: u64,
     /// Manifests removed, one for each NAR.
@@ -96,6 +108,7 @@ pub(crate) async fn collect_once(
         chunks_removed: report.chunks_removed,
         bytes_freed: report.bytes_freed,
         segments_removed: report.segments_removed + report.segments_rewritten,
+        ..CollectSummary::default()
     };
     tracing::info!(
         uploads_dropped,
@@ -147,16 +160,51 @@ fn sweep(node: &Node, surplus: Surplus) -> (u64, Result<CollectReport, tetryx_st
     )
 }
 
+/// What a collection would take if those paths had left that a forecast names.
+pub(crate) async fn preview(
+    node: &Node,
+    keep_surplus: Duration,
+    forecast: Forecast,
+) -> Result<Garbage, NodeError> {
+    let surplus = replication::find_surplus(node, keep_surplus).await?;
+    let in_background = node.clone();
+    let look = move || {
+        let node = in_background;
+        let live = live_nars(&node, surplus).map_err(|source| StoreError::Mark { source })?;
+        node.store().preview(live.filter_map(|nar| match nar {
+            Ok((Some(nar), _)) if forecast.takes(&nar) => None,
+            Ok((_, manifest)) => Some(Ok(manifest)),
+            Err(error) => Some(Err(error)),
+        }))
+    };
+    Ok(node.io().run(look).await??)
+}
+
 /// The manifests of what waits in the outbox, and of all NARs that some path has and this node keeps, read page by page
 /// from one view of the state.
 fn live_manifests(
     node: &Node,
     surplus: Surplus,
 ) -> Result<impl Iterator<Item = Result<ManifestHash, MarkError>> + use<>, MarkError> {
+    let live = live_nars(node, surplus)?;
+    Ok(live.map(|nar| nar.map(|(_, manifest)| manifest)))
+}
+
+/// A NAR of the state, or none for what waits in the outbox, and its manifest.
+type Live = (Option<NarHash>, ManifestHash);
+
+/// [`live_manifests`] with the NARs they are of.
+fn live_nars(
+    node: &Node,
+    surplus: Surplus,
+) -> Result<impl Iterator<Item = Result<Live, MarkError>> + use<>, MarkError> {
     // First the outbox: what leaves it from now on is in the state read below.
-    let provisional = node.outbox().manifests().into_iter().map(Ok);
+    let waiting = node.outbox().manifests().into_iter();
+    let provisional = waiting.map(|manifest| Ok((None, manifest)));
     let view = node.replica().view()?;
     let keep = Keep::new(node, &view, surplus)?;
+    #[cfg(feature = "mutants")]
+    let over_here = over_by_own_clock(node, &view)?;
     let mut after: Option<NarHash> = None;
     let mut ended = false;
     let mut page = Vec::new().into_iter();
@@ -175,11 +223,24 @@ fn live_manifests(
             }
         }
         let (nar, manifest) = page.next()?;
+        #[cfg(feature = "mutants")]
+        if over_here.takes(&nar) {
+            return Some(Ok(None));
+        }
         match keep.keeps(&view, &nar) {
-            Ok(true) => Some(Ok(Some(manifest))),
+            Ok(true) => Some(Ok(Some((Some(nar), manifest)))),
             Ok(false) => Some(Ok(None)),
             Err(error) => Some(Err(error.into())),
         }
     };
     Ok(provisional.chain(iter::from_fn(next).filter_map(Result::transpose)))
+}
+
+/// What a node would sweep that did not wait for the cluster to say whose time is over.
+#[cfg(feature = "mutants")]
+fn over_by_own_clock(node: &Node, view: &tetryx_raft::StateView) -> Result<Forecast, NodeError> {
+    if !tetryx_environment::mutant::Mutant::SweepByWallClock.is_active() {
+        return Ok(Forecast::default());
+    }
+    retention::look(view, node.config().gc.default_retention, node.clock().utc())
 }

@@ -25,6 +25,8 @@ pub struct InMemory {
     pub failures: usize,
     /// Bytes of remembered layouts of files.
     pub layout_bytes: u64,
+    /// Paths pulled here that the cluster has not been told of.
+    pub accesses: usize,
     /// Proposals of the outbox without an answer.
     pub outbox_proposals: usize,
 }
@@ -35,6 +37,7 @@ impl Node {
         let mut kept = InMemory {
             upload_sessions: self.uploads().open_sessions(),
             fetches: self.fetcher().underway(),
+            accesses: self.accesses().len(),
             outbox_proposals: self.outbox().proposals_open(),
             ..InMemory::default()
         };

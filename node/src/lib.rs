@@ -13,6 +13,7 @@ pub mod entropy;
 mod error;
 mod files;
 pub mod first_start;
+mod gc;
 pub mod host;
 pub mod http;
 mod in_memory;
@@ -27,6 +28,7 @@ pub mod places;
 pub mod presence;
 pub mod recovery;
 pub mod replication;
+mod retention;
 pub mod secrets;
 mod substituter;
 #[cfg(test)]

@@ -239,9 +239,13 @@ async fn collect(options: Options) -> anyhow::Result<()> {
         },
         Err(error) => return Err(error.into()),
     };
+    if let Some(why) = &summary.expiry_failed {
+        tracing::warn!(why, "the cluster could not decide which paths expire");
+    }
     say(&format!(
-        "freed {}: {} chunks and {} NARs removed, {} abandoned uploads dropped\n",
+        "freed {}: {} paths expired, {} chunks and {} NARs removed, {} abandoned uploads dropped\n",
         Size::new(summary.bytes_freed),
+        summary.paths_expired,
         summary.chunks_removed,
         summary.manifests_removed,
         summary.uploads_dropped

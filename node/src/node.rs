@@ -33,17 +33,18 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::Counts;
-use crate::collect::{CollectSummary, Pace};
+use crate::collect::CollectSummary;
 use crate::config::{Config, Zone};
 use crate::http::tokens::TokenDesk;
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 use crate::peers::{Advertisement, NodeRoster};
 use crate::replication::Replication;
+use crate::retention::Accesses;
 use crate::secrets::{ClusterSecret, NodeKey};
 use crate::substituter::Substituter;
 use crate::uploads::Uploads;
-use crate::{NodeError, collect, membership, outbox, peers, presence, replication, secrets};
+use crate::{NodeError, gc, membership, outbox, peers, presence, replication, retention, secrets};
 
 /// What a node is made of. Production opens these from disk; a test or a simulation brings its own.
 #[derive(Debug)]
@@ -96,6 +97,7 @@ struct Inner {
     fetcher: Fetcher,
     replication: Replication,
     claims: presence::Claims,
+    accesses: Accesses,
     tasks: TaskTracker,
     stopping: CancellationToken,
 }
@@ -138,6 +140,7 @@ impl Node {
             fetcher: fetcher(&parts),
             replication: Replication::new(parts.clock.elapsed()),
             claims: presence::Claims::default(),
+            accesses: Accesses::default(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             parts,
@@ -246,6 +249,11 @@ impl Node {
     /// What other members have denied to hold.
     pub(crate) fn claims(&self) -> &presence::Claims {
         &self.inner.claims
+    }
+
+    /// What was pulled here and the cluster does not know yet.
+    pub(crate) fn accesses(&self) -> &Accesses {
+        &self.inner.accesses
     }
 
     /// The pushes that wait for the cluster, and what became of others.
@@ -407,28 +415,17 @@ impl Node {
         self.spawn(presence::announce(self.clone()));
         self.spawn(replication::run(self.clone()));
         self.spawn(outbox::run(self.clone()));
-        let interval = self.config().gc.interval;
-        if interval.is_zero() {
-            return;
-        }
-        let node = self.clone();
-        self.spawn(async move {
-            loop {
-                tokio::time::sleep(interval).await;
-                let keep_surplus = node.config().replication.keep_surplus;
-                if let Err(error) = collect::collect_once(&node, keep_surplus, Pace::Polite).await {
-                    tracing::error!(error = error.chain(), "a garbage collection failed");
-                }
-            }
-        });
+        self.spawn(retention::note_accesses(self.clone()));
+        self.spawn(gc::run(self.clone()));
     }
 
-    /// Runs one garbage collection to its end.
+    /// Runs one garbage collection to its end: of what is over in the cluster, and of what this node need not hold.
     ///
     /// # Errors
-    /// When log or store fail; what was collected until then stays collected.
+    /// When log or store fail; what was collected until then stays collected. That the cluster cannot decide now is no
+    /// error, and stands in the summary.
     pub async fn collect_once(&self) -> Result<CollectSummary, NodeError> {
-        collect::collect_once(self, self.config().replication.keep_surplus, Pace::AtOnce).await
+        gc::once(self).await
     }
 
     /// Runs a task until it ends or the node stops, whichever is first.

@@ -47,6 +47,13 @@ pub enum PeerRequest {
         /// The answer must be as of this log index, or a later one.
         index: u64,
     },
+    /// Give back what no NAR needs any more.
+    Collect {
+        /// By a state of this log index, or a later one.
+        index: u64,
+        /// Only say what would go, with the paths that are over.
+        dry_run: bool,
+    },
 }
 
 /// A NAR to hold.
@@ -100,6 +107,13 @@ pub enum PeerResponse {
         /// NARs that too few others hold.
         nars: u64,
         /// Their bytes, uncompressed.
+        bytes: u64,
+    },
+    /// To [`PeerRequest::Collect`].
+    Collected {
+        /// Chunks that went, or would.
+        chunks: u64,
+        /// Bytes of disk.
         bytes: u64,
     },
 }

@@ -94,6 +94,18 @@ const fn hunt(mutant: Mutant) -> Hunt {
         Mutant::RevocationIgnoredByLearners => (4, 0.1, &[], 10, &[Promise::RevokedRefused]),
         Mutant::VisibleBeforeDurable => (3, 0.1, &[], 10, &[Promise::NotServedBeforeDurable]),
         Mutant::FetchedUnverified => (3, 0.25, &[Fault::LyingPeer], 20, &[Promise::ServedAsNamed]),
+        Mutant::SweepByWallClock => (
+            3,
+            0.5,
+            &[Fault::ClockOffset],
+            30,
+            &[
+                Promise::NothingLiveCollected,
+                Promise::CopiesKept,
+                Promise::AcknowledgedStays,
+                Promise::Converges,
+            ],
+        ),
         Mutant::OutboxForgottenOnRestart => (
             3,
             0.25,

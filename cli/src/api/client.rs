@@ -16,8 +16,9 @@ use serde::de::DeserializeOwned;
 use tetryx_protocol::api::{
     ApiError, CacheInfo, CacheList, CommitUploadRequest, CommitUploadResponse, ConfigureCacheRequest,
     CreateCacheRequest, CreateInviteRequest, CreateInviteResponse, CreateTokenRequest, CreateTokenResponse,
-    DrainMemberResponse, MemberList, MissingPathsRequest, MissingPathsResponse, OutboxReport, PathsPage,
-    RemoveMemberResponse, StartUploadResponse, StatusResponse, TokenList, UploadNarResponse,
+    DrainMemberResponse, GcRequest, GcResponse, MemberList, MissingPathsRequest, MissingPathsResponse,
+    OutboxReport, PathsPage, PinPathQuery, RemoveMemberResponse, StartUploadResponse, StatusResponse, TokenList,
+    UploadNarResponse,
 };
 use tetryx_protocol::cache::CacheName;
 use tetryx_protocol::hash::{ChunkHash, NarHash};
@@ -213,14 +214,34 @@ impl Client {
         .await
     }
 
-    pub(crate) async fn set_pin(&self, cache: &CacheName, path: &StorePathHash, pinned: bool) -> Result<()> {
-        let method = if pinned { Method::PUT } else { Method::DELETE };
-        self.bare(
-            method,
-            &format!("/caches/{cache}/paths/{path}/pin"),
-            Repeat::Harmless,
-        )
-        .await
+    pub(crate) async fn pin(
+        &self,
+        cache: &CacheName,
+        path: &StorePathHash,
+        until: &PinPathQuery,
+    ) -> Result<()> {
+        let mut url = format!("/caches/{cache}/paths/{path}/pin");
+        if let Some(until) = until.until {
+            url.push_str(&format!("?until={until}"));
+        } else if let Some(seconds) = until.for_seconds {
+            url.push_str(&format!("?for_seconds={seconds}"));
+        }
+        // Sent again, a period begins a moment later: what was asked for is kept in any case.
+        self.bare(Method::PUT, &url, Repeat::Harmless).await
+    }
+
+    pub(crate) async fn unpin(&self, cache: &CacheName, path: &StorePathHash) -> Result<()> {
+        let url = format!("/caches/{cache}/paths/{path}/pin");
+        self.bare(Method::DELETE, &url, Repeat::Harmless).await
+    }
+
+    /// What is over is over: a second time finds less, and says what that was.
+    pub(crate) async fn collect(&self, request: &GcRequest) -> Result<GcResponse> {
+        let repeat = match request.dry_run {
+            true => Repeat::Harmless,
+            false => Repeat::OnlyIfUnsent,
+        };
+        self.with_json(Method::POST, "/gc", request, repeat).await
     }
 
     pub(crate) async fn tokens(&self) -> Result<TokenList> {

@@ -3,6 +3,7 @@
 //! An answer to a change carries the header `tetryx-index`: the log index at which it was applied.
 
 mod caches;
+mod gc;
 mod members;
 mod metrics;
 mod outbox;
@@ -52,6 +53,11 @@ pub(crate) fn routes() -> Router<Node> {
         .route("/api/v1/invites/{invite}", delete(members::revoke_invite))
         .route("/api/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/api/v1/tokens/{token}", delete(tokens::revoke))
+}
+
+/// What may take as long as it takes.
+pub(crate) fn slow_routes() -> Router<Node> {
+    Router::new().route("/api/v1/gc", post(gc::collect))
 }
 
 /// The answer to a change that was applied at this log index.

@@ -1,25 +1,28 @@
 //! `/api/v1/caches/{cache}/paths`: list, show, delete, pin; and which paths a cache lacks.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 use tetryx_protocol::api::{
     DeletePathQuery, ErrorName, MissingPathsRequest, MissingPathsResponse, PAGE_LIMIT_MAX, PathInfo,
-    PathsPage, PathsQuery, PinInfo,
+    PathsPage, PathsQuery, PinInfo, PinPathQuery,
 };
 use tetryx_protocol::cache::CacheName;
 use tetryx_protocol::grant::CachePermission;
 use tetryx_protocol::store_path::StorePathHash;
 use tetryx_raft::StateView;
-use tetryx_state::command::{DeletePath, PinPath, UnpinPath};
+use tetryx_state::command::{DeletePath, PinPath, PinPathUntil, UnpinPath};
 use tetryx_state::query;
 use tetryx_state::records::PathRecord;
 
 use super::changed;
-use crate::Node;
 use crate::http::auth::Caller;
 use crate::http::error::HttpError;
 use crate::http::extract::{ApiJson, Param, Parameters};
+use crate::{Node, retention};
 
 /// Paths in a page when nobody says.
 const PAGE_LIMIT: u32 = 100;
@@ -38,6 +41,20 @@ pub(super) async fn missing(
         caller.cache_in(&view, &cache, CachePermission::Push)?;
     }
     let mut missing = query::missing_paths(&view, &cache, &request.store_path_hashes)?;
+    // A pusher relies on what is there: for its paths, that is a use.
+    if caller.is_granted(&cache, CachePermission::Push) {
+        let today = node.clock().utc().unix_day();
+        let lacking: BTreeSet<_> = missing.iter().collect();
+        for hash in request
+            .store_path_hashes
+            .iter()
+            .filter(|hash| !lacking.contains(hash))
+        {
+            if let Some(path) = query::path(&view, &cache, hash)? {
+                node.accesses().note(today, path.last_access_day, &cache, *hash);
+            }
+        }
+    }
     // What waits in the outbox need not be sent again.
     missing.retain(|hash| node.outbox().path(&cache, hash).is_none());
     Ok(ApiJson(MissingPathsResponse { missing }))
@@ -105,9 +122,30 @@ pub(super) async fn pin(
     caller: Caller,
     Param(cache): Param<CacheName>,
     Param(path): Param<StorePathHash>,
+    Parameters(pin): Parameters<PinPathQuery>,
 ) -> Result<Response, HttpError> {
-    caller.cache(&node, &cache, CachePermission::Push)?;
-    let (index, _) = node.propose(caller.subject(), PinPath { cache, path }).await?;
+    caller.cache(&node, &cache, CachePermission::ConfigureRetention)?;
+    let until = match (pin.until, pin.for_seconds) {
+        (Some(_), Some(_)) => {
+            return Err(HttpError::bad_request(
+                "a pin ends at 'until' or after 'for_seconds'; name one of them",
+            ));
+        }
+        (until, None) => until,
+        (None, Some(seconds)) => Some(node.clock().utc().plus(Duration::from_secs(seconds))),
+    };
+    let Some(until) = until else {
+        let (index, _) = node.propose(caller.subject(), PinPath { cache, path }).await?;
+        return Ok(changed(index, StatusCode::NO_CONTENT, ()));
+    };
+    if !retention::is_allowed(&node.replica().view()?)? {
+        return Err(HttpError::new(
+            ErrorName::NeedsUpgrade,
+            "pins with an end are not known to every node yet; upgrade them all, or pin without an end",
+        ));
+    }
+    let pin = PinPathUntil { cache, path, until };
+    let (index, _) = node.propose(caller.subject(), pin).await?;
     Ok(changed(index, StatusCode::NO_CONTENT, ()))
 }
 
@@ -117,7 +155,7 @@ pub(super) async fn unpin(
     Param(cache): Param<CacheName>,
     Param(path): Param<StorePathHash>,
 ) -> Result<Response, HttpError> {
-    caller.cache(&node, &cache, CachePermission::Push)?;
+    caller.cache(&node, &cache, CachePermission::ConfigureRetention)?;
     let (index, _) = node.propose(caller.subject(), UnpinPath { cache, path }).await?;
     Ok(changed(index, StatusCode::NO_CONTENT, ()))
 }
@@ -128,6 +166,7 @@ fn describe(view: &StateView, record: PathRecord) -> Result<PathInfo, HttpError>
             path: record.store_path.to_string(),
         })
     })?;
+    let now = query::clock(view)?;
     Ok(PathInfo {
         store_path: record.store_path,
         nar_hash: record.nar_hash,
@@ -142,9 +181,10 @@ fn describe(view: &StateView, record: PathRecord) -> Result<PathInfo, HttpError>
         created: record.created,
         created_by: record.created_by,
         last_access_day: record.last_access_day,
-        pin: record.pinned.map(|pin| PinInfo {
+        pin: record.pinned.filter(|pin| pin.holds(now)).map(|pin| PinInfo {
             by: pin.by,
             at: pin.at,
+            until: pin.until,
         }),
     })
 }

@@ -159,6 +159,12 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key(
         "gc",
+        "default_retention",
+        Example("\"90d\""),
+        "How long a cache without a retention period of its own keeps a path that nobody pulls. The node that leads goes\nby its own file: set the same on every node. Unset: for ever.",
+    ),
+    key(
+        "gc",
         "garbage_max_percent",
         Default("10"),
         "How much of the pack files may be garbage after a collection, in percent (1 to 50). Pack files that hold more\nare rewritten: a lower share gives back more space and moves more data. Is the store nearly full, 1 holds.",

@@ -139,6 +139,9 @@ fn complaint(config: &Config) -> Option<(&'static str, String)> {
             return Some((key, "must be at least 1s".to_owned()));
         }
     }
+    if config.gc.default_retention.is_some_and(at_least_1s) {
+        return Some(("gc.default_retention", "must be at least 1s".to_owned()));
+    }
     if config.uploads.sessions_max == 0 {
         return Some(("uploads.sessions_max", "must be at least 1".to_owned()));
     }

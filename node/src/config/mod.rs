@@ -123,6 +123,9 @@ pub struct Gc {
     /// Time between collections; zero leaves it to `tetryx-node gc --once`.
     #[serde(with = "humantime_serde")]
     pub interval: Duration,
+    /// How long a cache without a period of its own keeps a path; for ever when unset.
+    #[serde(with = "humantime_serde")]
+    pub default_retention: Option<Duration>,
     /// The share of the pack files that may be garbage, in percent.
     pub garbage_max_percent: u8,
     /// How much live data is moved in a second to free what lies between.
@@ -220,6 +223,7 @@ impl Default for Gc {
     fn default() -> Self {
         Self {
             interval: Duration::from_secs(12 * 60 * 60),
+            default_retention: None,
             garbage_max_percent: 10,
             rewrite_rate: Size::mib(32),
         }

@@ -23,12 +23,13 @@ pub fn router(node: Node) -> Router {
     let prompt = Router::new()
         .merge(crate::api::routes())
         .merge(crate::substituter::routes());
-    wrap(node, prompt, crate::uploads::routes())
+    let slow = crate::uploads::routes().merge(crate::api::slow_routes());
+    wrap(node, prompt, slow)
 }
 
-/// Puts everything around the routes that all of them need. An upload takes as long as the client's link; everything
-/// else is `prompt`: it begins its answer in time or not at all.
-fn wrap(node: Node, prompt: Router<Node>, uploads: Router<Node>) -> Router {
+/// Puts everything around the routes that all of them need. An upload takes as long as the client's link, and a
+/// collection as long as the slowest node; everything else is `prompt`: it begins its answer in time or not at all.
+fn wrap(node: Node, prompt: Router<Node>, slow: Router<Node>) -> Router {
     let config = node.config();
     let json_body_max = config.limits.json_body_max.as_usize();
     let body_idle_timeout = config.http.body_idle_timeout;
@@ -38,7 +39,7 @@ fn wrap(node: Node, prompt: Router<Node>, uploads: Router<Node>) -> Router {
             freshness::as_fresh_as_asked,
         ))
         .route_layer(middleware::from_fn_with_state(node.clone(), answer_in_time))
-        .merge(uploads)
+        .merge(slow)
         .fallback(async || HttpError::not_found())
         .method_not_allowed_fallback(async |request: Request| {
             HttpError::new(

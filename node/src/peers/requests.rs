@@ -13,7 +13,7 @@ use tetryx_state::query;
 
 use super::transport::{RPC_PEER, tagged};
 use crate::node::Node;
-use crate::{NodeError, membership, replication};
+use crate::{NodeError, gc, membership, replication};
 
 /// How long an answer that needs no work may take: several round trips of the slowest link.
 pub const ASK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -55,6 +55,7 @@ pub(super) async fn answer(node: &Node, from: NodeId, body: &[u8]) -> Result<Byt
     let request = PeerRequest::decode(body).map_err(|error| error.to_string())?;
     let response = match request {
         PeerRequest::Roster => roster(node).map_err(|error| error.chain())?,
+        PeerRequest::Collect { index, dry_run } => gc::answer(node, index, dry_run).await?,
         other => replication::answer(node, from, other).await?,
     };
     Ok(response.encode().into())

@@ -73,6 +73,7 @@ pub(crate) async fn answer(node: &Node, from: NodeId, request: PeerRequest) -> R
             })
         }
         PeerRequest::HandOver { index } => super::leave::answer(node, index).await,
+        PeerRequest::Collect { .. } => Err("collections are not asked for here".to_owned()),
         PeerRequest::Roster => Err("the roster is not asked for here".to_owned()),
     }
 }

@@ -53,7 +53,11 @@ pub(super) async fn get(
         let view = node.replica().view()?;
         pullable(&view, visitor, cache)?;
         if query::holds(&view, cache, &hash)? {
-            (query::nar(&view, &hash)?.ok_or_else(HttpError::not_found)?, false)
+            let record = query::nar(&view, &hash)?.ok_or_else(HttpError::not_found)?;
+            if *method != Method::HEAD {
+                node.note_pull(&view, cache, &hash)?;
+            }
+            (record, false)
         } else {
             let waiting = node.outbox().nar(cache, &hash);
             (waiting.ok_or_else(HttpError::not_found)?, true)

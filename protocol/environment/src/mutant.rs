@@ -26,10 +26,12 @@ pub enum Mutant {
     FetchedUnverified,
     /// A restart loses the entries of the outbox.
     OutboxForgottenOnRestart,
+    /// A node sweeps what is over by its own clock, before the log says so.
+    SweepByWallClock,
 }
 
 impl Mutant {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::CommitBeforeQuorum,
         Self::AcknowledgeBeforeFlush,
         Self::ApplyWithoutDedup,
@@ -38,6 +40,7 @@ impl Mutant {
         Self::VisibleBeforeDurable,
         Self::FetchedUnverified,
         Self::OutboxForgottenOnRestart,
+        Self::SweepByWallClock,
     ];
 
     /// Its name on the command line.
@@ -51,6 +54,7 @@ impl Mutant {
             Self::VisibleBeforeDurable => "visible-before-durable",
             Self::FetchedUnverified => "fetched-unverified",
             Self::OutboxForgottenOnRestart => "outbox-forgotten-on-restart",
+            Self::SweepByWallClock => "sweep-by-wall-clock",
         }
     }
 

@@ -3,6 +3,7 @@
 //! Requests refuse unknown fields; answers may grow, so readers ignore fields they do not know.
 
 mod error;
+mod gc;
 mod members;
 mod outbox;
 
@@ -22,6 +23,7 @@ use crate::time::UtcTime;
 use crate::token::TokenClaims;
 
 pub use error::{ApiError, ErrorName};
+pub use gc::*;
 pub use members::*;
 pub use outbox::*;
 
@@ -295,6 +297,22 @@ pub struct PinInfo {
     pub by: String,
     /// When.
     pub at: UtcTime,
+    /// When it ends; never by itself if there is no end.
+    #[serde(default)]
+    pub until: Option<UtcTime>,
+}
+
+/// Query of `PUT /api/v1/caches/{cache}/paths/{hash}/pin`: at most one of the two. Without an end the pin holds until it
+/// is taken away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PinPathQuery {
+    /// When the pin ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<UtcTime>,
+    /// After how many seconds it ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_seconds: Option<u64>,
 }
 
 /// Query of `DELETE /api/v1/caches/{cache}/paths/{hash}`.

@@ -120,6 +120,7 @@ fn path_info() -> PathInfo {
         pin: Some(PinInfo {
             by: "bob".to_owned(),
             at: time(),
+            until: Some(time()),
         }),
     }
 }
@@ -230,6 +231,22 @@ fn members(document: &mut Document) {
         ],
     };
     document.add("OutboxReport", report);
+    document.add("GcRequest", GcRequest { dry_run: true });
+    let collected = NodeGc {
+        node,
+        name: "svalbard".to_owned(),
+        chunks: 2,
+        bytes: 100,
+        error: Some("it does not answer".to_owned()),
+    };
+    let collected = GcResponse {
+        dry_run: true,
+        paths: 3,
+        nars: 2,
+        nar_bytes: 200,
+        nodes: vec![collected],
+    };
+    document.add("GcResponse", collected);
 }
 
 #[test]
@@ -389,6 +406,12 @@ fn requests_refuse_fields_they_do_not_know() {
     }
     assert!(serde_json::from_str::<ConfigureCacheRequest>(r#"{"retention":"Forever"}"#).is_err());
     assert!(serde_json::from_str::<CreateTokenRequest>(r#"{"subject":"a","validity_seconds":-1}"#).is_err());
+}
+
+#[test]
+fn a_pin_of_an_older_node_has_no_end() {
+    let read: PinInfo = serde_json::from_str(r#"{"by":"bob","at":"2026-03-02T12:03:10.001Z"}"#).unwrap();
+    assert_eq!(read.until, None);
 }
 
 #[test]

@@ -114,6 +114,10 @@ fn peer_requests() -> Vec<PeerRequest> {
             manifest: manifest(8),
         },
         PeerRequest::HandOver { index: 300 },
+        PeerRequest::Collect {
+            index: 300,
+            dry_run: true,
+        },
     ]
 }
 
@@ -138,6 +142,10 @@ fn peer_responses() -> Vec<PeerResponse> {
             frame_lens: vec![300, 5],
         },
         PeerResponse::HandOver { nars: 2, bytes: 300 },
+        PeerResponse::Collected {
+            chunks: 2,
+            bytes: 300,
+        },
     ]
 }
 

@@ -160,6 +160,23 @@ pub fn holds<T: ReadTables>(tables: &T, cache: &CacheName, nar: &NarHash) -> Acc
     Ok(holders.next().transpose().map_err(StateError::Tables)?.is_some())
 }
 
+/// At most `limit` paths of the cache that have this content, in the order of their hashes.
+pub fn holders<T: ReadTables>(
+    tables: &T,
+    cache: &CacheName,
+    nar: &NarHash,
+    limit: usize,
+) -> Access<T, Vec<StorePathHash>> {
+    let walk = Walk::prefix(tables, Table::Holders, key::holders(cache, nar));
+    let mut found = Vec::new();
+    for row in walk.take(limit) {
+        let (row, _) = row.map_err(StateError::Tables)?;
+        let (_, _, by) = key::parse_holder(&row).map_err(StateError::Corrupt)?;
+        found.push(by);
+    }
+    Ok(found)
+}
+
 /// At most `limit` NARs, in the order of their hashes, beginning after `after`.
 pub fn nars<T: ReadTables>(
     tables: &T,

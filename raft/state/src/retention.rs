@@ -30,6 +30,8 @@ use crate::tables::{ReadTables, Table};
 
 pub use self::plan::{Leaving, plan};
 
+/// What a cluster must have before the commands about this are proposed in it.
+pub const FEATURE_LEVEL: u32 = 3;
 /// Pulls are known by the day.
 pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 

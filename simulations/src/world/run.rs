@@ -15,6 +15,8 @@ use super::{
 
 /// How long a cluster may take to be founded.
 const FOUNDING_PATIENCE: Duration = Duration::from_secs(30 * 60);
+/// A world of this length or longer exercises every fault that its seed drew.
+const EXERCISED_WITHIN: Duration = Duration::from_secs(3600);
 
 /// Lives through the world of a seed, on this thread.
 ///
@@ -71,6 +73,7 @@ async fn run(world: &World) -> Option<Duration> {
     clients.begin(world);
     let injectors = faults::start(world);
     tokio::time::sleep(world.plan().duration).await;
+    until_exercised(world).await;
     drop(injectors);
     let mut rested = calm::come_to_rest(world).await;
     if rested.is_some() {
@@ -84,9 +87,8 @@ async fn run(world: &World) -> Option<Duration> {
     if let Some(after) = rested {
         world.trace(format_args!("at rest after {} s", after.as_secs()));
         weather::count(world);
-        let claimed = world.plan().faults.iter().map(|fault| fault.name());
-        let missing = world.inner.coverage.missing(claimed);
-        if !missing.is_empty() && world.plan().duration >= Duration::from_secs(3600) {
+        let missing = missing(world);
+        if !missing.is_empty() && world.plan().duration >= EXERCISED_WITHIN {
             world.violated(
                 Promise::Exercised,
                 format!("never happened: {}", missing.join(", ")),
@@ -95,6 +97,24 @@ async fn run(world: &World) -> Option<Duration> {
     }
     watch.abort();
     rested
+}
+
+/// The faults of the plan that never happened.
+fn missing(world: &World) -> Vec<&'static str> {
+    let claimed = world.plan().faults.iter().map(|fault| fault.name());
+    world.inner.coverage.missing(claimed)
+}
+
+/// Goes on with a long world until each fault of its plan has happened: some wait for one another's end.
+async fn until_exercised(world: &World) {
+    let duration = world.plan().duration;
+    if duration < EXERCISED_WITHIN {
+        return;
+    }
+    let ends = world.now() + duration;
+    while world.now() < ends && !missing(world).is_empty() {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    }
 }
 
 /// Founds the cluster and has the other stations join it.

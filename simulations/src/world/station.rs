@@ -23,7 +23,7 @@ use tetryx_node::{Ending, Node};
 use tetryx_protocol::id::NodeId;
 use tetryx_protocol::ticket::JoinTicket;
 use tetryx_raft::Compaction;
-use tetryx_store::disk::{MemoryDisk, Survivors};
+use tetryx_store::disk::{MemoryDisk, Remains, Survivors};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -307,6 +307,8 @@ impl Station {
                 world.trace(format_args!("{} does not come up: {why}", self.name()));
                 *self.inner.life.lock() = Life::Down;
                 self.leave();
+                // What still runs of the process must not write beside the next one.
+                self.inner.disk.end_process();
                 return Err(why);
             }
             _ => return Err("it was killed while it started".to_owned()),
@@ -383,7 +385,13 @@ impl Station {
     pub fn crash(&self, survivors: Survivors) {
         self.leave();
         let life = std::mem::replace(&mut *self.inner.life.lock(), Life::Down);
-        let remains = self.inner.disk.restart(survivors);
+        let disk = &self.inner.disk;
+        let remains = if survivors == Survivors::Everything && !disk.has_crashed() {
+            disk.end_process();
+            Remains::default()
+        } else {
+            disk.restart(survivors)
+        };
         *self.inner.doom.lock() = None;
         self.thaw();
         let world = self.world();
@@ -444,7 +452,7 @@ impl Station {
         if stopping.run_until_cancelled(stopped).await.is_some() {
             self.leave();
             // What was written without a sync stays: the machine goes on.
-            self.inner.disk.restart(Survivors::Everything);
+            self.inner.disk.end_process();
             *self.inner.life.lock() = Life::Down;
         }
     }

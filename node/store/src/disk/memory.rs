@@ -60,8 +60,10 @@ struct Inode {
     rewrites: u64,
     /// How often [`MemoryDisk::flip_bit`] changed something of `durable`.
     flips: u64,
-    /// What leads from `durable` to `current`.
+    /// What leads from `durable` to `current`, unless a sync failed.
     pending: Vec<Change>,
+    /// A sync failed: `current` has what no later sync writes.
+    is_ahead: bool,
 }
 
 #[derive(Debug)]
@@ -245,6 +247,7 @@ impl Inode {
             }
         }
         self.current = self.durable.clone();
+        self.is_ahead = false;
     }
 }
 
@@ -472,6 +475,7 @@ impl DiskFile for MemoryFile {
             // The cache keeps the bytes and calls them clean: they are read until a restart, and
             // no later sync writes them.
             inode.pending.clear();
+            inode.is_ahead = true;
             return Err(io::Error::other("injected failure of a sync"));
         }
         inode.sync();

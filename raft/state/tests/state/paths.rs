@@ -1,8 +1,9 @@
 //! Deleting, pinning and unpinning paths.
 
+use tetryx_protocol::hash::NarHash;
 use tetryx_state::command::{DeletePath, UnpinPath};
 use tetryx_state::records::PathPin;
-use tetryx_state::{Outcome, Refusal};
+use tetryx_state::{Outcome, Refusal, query};
 
 use crate::fixture::{World, cache, delete, hash, new_path, pin, store_paths, with_content};
 
@@ -45,6 +46,28 @@ fn a_nar_goes_with_the_last_path_that_has_it() {
         Outcome::PathDeleted { nar_removed: true }
     );
     assert_eq!(world.nar_references("same"), None);
+}
+
+#[test]
+fn the_paths_of_a_cache_with_one_content_are_found_by_it() {
+    let mut world = World::with_cache();
+    world.publish(["one", "two"].map(|name| with_content(new_path(name, &[]), "same")));
+    world.publish([new_path("other", &[])]);
+    let same = NarHash::of(b"same");
+    let mut expected = ["one", "two"].map(hash);
+    expected.sort_unstable();
+    let found = query::holders(&world.tables, &cache("main"), &same, 9).expect("memory never fails");
+    assert_eq!(found, expected);
+    assert_eq!(
+        query::holders(&world.tables, &cache("main"), &same, 1)
+            .expect("memory never fails")
+            .len(),
+        1
+    );
+    assert_eq!(
+        query::holders(&world.tables, &cache("else"), &same, 9).expect("memory never fails"),
+        []
+    );
 }
 
 #[test]

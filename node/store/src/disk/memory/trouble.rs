@@ -1,6 +1,6 @@
 //! What injected faults really did to a disk, and faults that concern it as a whole.
 
-use super::MemoryDisk;
+use super::{Draw, MemoryDisk, Survivors};
 
 /// How often injected faults took effect since the disk was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,6 +58,20 @@ impl MemoryDisk {
     pub fn has_crashed(&self) -> bool {
         let inner = self.inner.lock();
         inner.crash_at.is_some_and(|at| inner.operations >= at)
+    }
+
+    /// Ends the process that has files open, and nothing else: its handles die, what it wrote and did not sync stays
+    /// unsynced, and what is wrong with the disk stays wrong. What a failed sync should have saved is gone, as where a
+    /// file system drops from its cache what it could not write.
+    pub fn end_process(&self) {
+        let mut inner = self.inner.lock();
+        inner.life += 1;
+        for inode in inner.files.values() {
+            let mut inode = inode.lock();
+            if inode.is_ahead {
+                inode.restart(&mut Draw::new(Survivors::Everything));
+            }
+        }
     }
 
     /// Ends all injected faults but a crash that has come already: that takes a restart.
@@ -172,6 +186,21 @@ mod tests {
         assert_eq!(disk.failures().crashed, 1);
         disk.restart(Survivors::Everything);
         assert!(!disk.has_crashed());
+    }
+
+    #[test]
+    fn the_end_of_a_process_saves_nothing_and_mends_nothing() {
+        let disk = with_a_file();
+        let file = disk.open("a", OpenMode::Existing).unwrap();
+        file.write_at(0, b"unsynced").unwrap();
+        disk.fail_syncs(1);
+        disk.end_process();
+        assert!(file.sync().is_err(), "its handles are dead");
+        let file = disk.open("a", OpenMode::Existing).unwrap();
+        assert_eq!(disk.content("a").unwrap()[..8], *b"unsynced");
+        assert!(file.sync().is_err(), "the disk is not mended");
+        disk.restart(Survivors::Synced);
+        assert_ne!(disk.content("a").unwrap().get(..8), Some(&b"unsynced"[..]));
     }
 
     #[test]

@@ -15,10 +15,12 @@ use tetryx_store::StoreError;
 pub(super) fn judge(chunk: &ChunkHash, handed_out: &Result<Vec<Bytes>, StoreError>) -> Result<(), String> {
     let frames = match handed_out {
         Ok(frames) => frames,
+        // Full: an index that failed is opened anew, which may take room.
         Err(
             StoreError::ChunkAbsent { .. }
             | StoreError::Corrupt { .. }
             | StoreError::Disk { .. }
+            | StoreError::Full { .. }
             | StoreError::Index { .. },
         ) => return Ok(()),
         Err(error) => return Err(format!("asked for chunk {chunk}, the store says: {error}")),
