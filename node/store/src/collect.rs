@@ -16,12 +16,23 @@
 //! after the beginning, so it lingers: from the taking of the pin to the end of the collection `c`
 //! is protected. If the pin was taken before `c` was swept, the sweep sees it and leaves `c`. If it
 //! was taken after, the pin's owner asks after that whether `c` is here, is told that it is not,
-//! and sends it. A pin taken *after* the answer would leave a gap exactly here; the tests hold a
-//! mutant that does so, and catch it.
+//! and sends it.
 //!
-//! The same holds for manifests. A crash ends a collection; what it had removed by then was dead,
-//! and what it had not is swept by the next one. A live manifest that is corrupt stops the
-//! collection, since its chunks cannot be told from dead ones.
+//! The same holds for manifests, and for readers: a hold is taken before the look, so what a reader
+//! was told of stays until it lets go. A live manifest that is corrupt stops the collection, since
+//! its chunks cannot be told from dead ones.
+//!
+//! A crash ends a collection. What it had removed by then was dead, and comes back if the index was
+//! not told; what it had not is swept by the next one. Two things have to outlive the crash: a pin
+//! is durable before the record that needs it is proposed ([`ChunkStore::flush`] covers both), since
+//! the record may be applied without the process that proposed it; and a state that a crash has set
+//! back to before A must not be marked from once the pin is released. For the latter the caller
+//! answers: it marks from no state older than one it has shown before.
+//!
+//! Each of these rules is needed: `tests/model.rs` takes every order of steps of two uploads, a
+//! reader, deletions, two collections and a crash, and finds the loss as soon as one of them is
+//! broken. That the store does what the model says, real orders of steps show
+//! (`tests/interleavings.rs`, all of a small scene; `tests/properties.rs`, random ones with crashes).
 //!
 //! # How space comes back
 //! A segment without a live record is removed when the sweep has ended, and the index is told. If there is no room to

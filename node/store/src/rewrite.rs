@@ -87,8 +87,7 @@ impl Plan {
         let mut sparse = Vec::new();
         for fill in segments {
             let is_sparse = fill.live < fill.garbage();
-            let is_too_much =
-                u128::from(garbage) * 100 > u128::from(total) * u128::from(garbage_max_percent);
+            let is_too_much = u128::from(garbage) * 100 > u128::from(total) * u128::from(garbage_max_percent);
             if !is_sparse && !is_too_much {
                 break;
             }
@@ -290,8 +289,8 @@ impl Inner {
 
     /// The records of a segment that the catalog names, in the order of the file. Reads their headers only.
     fn live_records(&self, number: u32, file: &dyn DiskFile) -> Result<Vec<(Key, Slot)>, StoreError> {
-        let Some(records) =
-            headers(file, number).map_err(|source| StoreError::disk("read", &segment_name(number), source))?
+        let Some(records) = headers(file, number)
+            .map_err(|source| StoreError::disk("read", &segment_name(number), source))?
         else {
             // A header is damaged: only the catalog knows all that should be here.
             return self.named_in(number);
@@ -309,7 +308,7 @@ impl Inner {
         let len = self.segment_len(number)?;
         self.segments
             .file(number)
-            .and_then(|file| file.set_len(end))
+            .and_then(|file| file.set_len(end).and_then(|()| file.sync()))
             .map_err(|source| StoreError::disk("cut", &segment_name(number), source))?;
         let freed = len.saturating_sub(end);
         self.writer.lock().cut(freed);

@@ -10,15 +10,18 @@ use tetryx_protocol::manifest::{Manifest, ManifestChunk};
 use crate::{ChunkStore, CollectReport, MarkError, MemoryDisk, PinId, StoreConfig, StoreError, Survivors};
 
 mod collection;
+mod counting;
 mod crash;
 mod disk_contract;
 mod full;
 mod golden;
 mod holding;
 mod interleavings;
+mod model;
 mod properties;
 mod reading;
 mod recovery;
+mod rewriting;
 mod scrub;
 mod threads;
 
