@@ -187,6 +187,3 @@ fn gone(view: &StateView, forecast: &Forecast) -> Result<u64, NodeError> {
 
 #[cfg(test)]
 mod tests;
-
-#[cfg(test)]
-mod tests;
