@@ -81,6 +81,18 @@ pub(crate) async fn collect_once(
     let mut uploads_dropped = uploads::release_ended(node).await?;
     replication::release_ended(node).await?;
     let surplus = replication::find_surplus(node, keep_surplus).await?;
+    #[cfg(feature = "mutants")]
+    let surplus = match mark_early(node, surplus).await? {
+        Marks::Now(surplus) => surplus,
+        Marks::Early(live) => {
+            let store = Arc::clone(node.store());
+            let swept = node
+                .io()
+                .run(move || store.collect(|| Ok(live.into_iter().map(Ok))));
+            swept.await??;
+            return Ok(CollectSummary::default());
+        }
+    };
     let in_background = node.clone();
     let (strays, report) = node.io().run(move || sweep(&in_background, surplus)).await?;
     let mut report = report?;
@@ -141,7 +153,7 @@ async fn rewrite(node: &Node, pace: Pace, report: &mut CollectReport) -> Result<
 }
 
 /// Gives up the pins that earlier processes left, and sweeps. Blocks.
-fn sweep(node: &Node, surplus: Surplus) -> (u64, Result<CollectReport, tetryx_store::StoreError>) {
+fn sweep(node: &Node, surplus: Surplus) -> (u64, Result<CollectReport, StoreError>) {
     let store = node.store();
     let now = node.clock().utc();
     let ttl = node.config().uploads.session_ttl;
@@ -243,4 +255,26 @@ fn over_by_own_clock(node: &Node, view: &tetryx_raft::StateView) -> Result<Forec
         return Ok(Forecast::default());
     }
     retention::look(view, node.config().gc.default_retention, node.clock().utc())
+}
+
+/// When a collection reads what is live.
+#[cfg(feature = "mutants")]
+enum Marks {
+    /// After it has begun.
+    Now(Surplus),
+    /// A while before.
+    Early(Vec<ManifestHash>),
+}
+
+/// What a collection would do that read the state before it minds the pins.
+#[cfg(feature = "mutants")]
+async fn mark_early(node: &Node, surplus: Surplus) -> Result<Marks, NodeError> {
+    if !tetryx_environment::mutant::Mutant::MarkBeforePins.is_active() {
+        return Ok(Marks::Now(surplus));
+    }
+    let live = live_manifests(node, surplus).and_then(Iterator::collect);
+    let live = live.map_err(|source| StoreError::Mark { source })?;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    uploads::release_ended(node).await?;
+    Ok(Marks::Early(live))
 }

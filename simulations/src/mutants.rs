@@ -106,6 +106,31 @@ const fn hunt(mutant: Mutant) -> Hunt {
                 Promise::Converges,
             ],
         ),
+        Mutant::PinAfterAnswer => (
+            1,
+            0.25,
+            &[Fault::Operators],
+            30,
+            &[
+                Promise::NothingLiveCollected,
+                Promise::NotServedBeforeDurable,
+                Promise::CopiesKept,
+                Promise::AcknowledgedStays,
+                Promise::Converges,
+            ],
+        ),
+        Mutant::MarkBeforePins => (
+            1,
+            0.25,
+            &[Fault::Operators],
+            30,
+            &[
+                Promise::NothingLiveCollected,
+                Promise::CopiesKept,
+                Promise::AcknowledgedStays,
+                Promise::Converges,
+            ],
+        ),
         Mutant::OutboxForgottenOnRestart => (
             3,
             0.25,

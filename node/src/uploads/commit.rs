@@ -55,6 +55,10 @@ pub(super) async fn commit(
         return Ok(response);
     }
 
+    #[cfg(feature = "mutants")]
+    for path in &paths {
+        super::ingest::pin_late(node.store(), &lease.pin(), &path.nar.manifest);
+    }
     make_durable(node).await?;
     let nars: BTreeMap<NarHash, HoldNar> = paths
         .iter()

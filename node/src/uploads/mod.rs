@@ -132,7 +132,9 @@ async fn missing(
     };
     let hashes = upload::decode_hashes(&body).map_err(|error| HttpError::bad_request(error.to_string()))?;
     let store = Arc::clone(node.store());
-    let looked = node.io().run(move || store.missing(&lease.pin(), &hashes));
+    let looked = node
+        .io()
+        .run(move || ingest::missing(&store, &lease.pin(), &hashes));
     let missing = looked.await??;
     let headers = [(header::CONTENT_TYPE, "application/octet-stream")];
     Ok((headers, upload::encode_hashes(&missing)).into_response())

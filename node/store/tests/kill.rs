@@ -67,7 +67,7 @@ fn manifest(n: u32) -> Manifest {
 }
 
 const fn is_live(n: u32) -> bool {
-    n % 3 != 0
+    !n.is_multiple_of(3)
 }
 
 /// Pins, asks, sends what is missing and makes it durable: all but the record.
@@ -330,14 +330,24 @@ fn check(folder: &Path, published: &BTreeSet<u32>, when: &str) {
     }
 }
 
+/// Copies a closed store.
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
 fn kill_at_random_moments(during: During) {
+    let fresh = tempfile::tempdir().unwrap();
+    prepare(fresh.path());
     let mut random = fastrand::Rng::with_seed(20_261_123);
     let mut kills = 0;
     let mut operations_max = 8;
     while kills < KILLS {
         let after = random.u64(0..operations_max);
         let folder = tempfile::tempdir().unwrap();
-        prepare(folder.path());
+        copy(fresh.path(), folder.path());
         match kill_after(folder.path(), after, during) {
             Some(published) => {
                 check(

@@ -28,10 +28,14 @@ pub enum Mutant {
     OutboxForgottenOnRestart,
     /// A node sweeps what is over by its own clock, before the log says so.
     SweepByWallClock,
+    /// What an upload relies on is pinned when it is committed, and not before it is told that it is here.
+    PinAfterAnswer,
+    /// A collection reads the state, and only a while later begins to mind what is pinned.
+    MarkBeforePins,
 }
 
 impl Mutant {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::CommitBeforeQuorum,
         Self::AcknowledgeBeforeFlush,
         Self::ApplyWithoutDedup,
@@ -41,6 +45,8 @@ impl Mutant {
         Self::FetchedUnverified,
         Self::OutboxForgottenOnRestart,
         Self::SweepByWallClock,
+        Self::PinAfterAnswer,
+        Self::MarkBeforePins,
     ];
 
     /// Its name on the command line.
@@ -55,6 +61,8 @@ impl Mutant {
             Self::FetchedUnverified => "fetched-unverified",
             Self::OutboxForgottenOnRestart => "outbox-forgotten-on-restart",
             Self::SweepByWallClock => "sweep-by-wall-clock",
+            Self::PinAfterAnswer => "pin-after-answer",
+            Self::MarkBeforePins => "mark-before-pins",
         }
     }
 

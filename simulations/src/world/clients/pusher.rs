@@ -64,6 +64,7 @@ fn what(client: &mut Client, doubts: &mut Vec<Vec<PathKey>>) -> Vec<PathKey> {
     let cache = match client.chance.u8(0..10) {
         0 => &caches[1],
         1 => &caches[2],
+        2 | 3 => &caches[3],
         _ => &caches[0],
     };
     let count = match client.chance.u8(0..4) {
@@ -168,6 +169,10 @@ async fn push(client: &mut Client, station: &Station, keys: &[PathKey]) -> Pushe
     if client.happens(0.05) {
         world.count("client went away before the commit");
         return Pushed::Not;
+    }
+    if client.happens(0.1) {
+        world.count("client took its time before the commit");
+        client.pause(Duration::from_secs(45)).await;
     }
     let commit = CommitUploadRequest {
         paths: paths.iter().map(TestPath::upload).collect(),

@@ -1,14 +1,14 @@
 //! What nobody needs any more gives its place back.
 //!
 //! Judged at rest, when sessions and holds have ended and every station has collected: a store names no chunk and no
-//! manifest but those of the NARs that some path has, its packs are at least half live, and nothing else lies on its
-//! disk.
+//! manifest but those of the NARs that some path has, no more than a tenth of its packs is garbage, and nothing else lies
+//! on its disk.
 
 use std::collections::BTreeSet;
 
 use tetryx_store::{Object, StoreStats};
 
-/// What a store may take beyond twice what is live: the pack that is being written, and headers.
+/// What a store may take beyond what is live and its share of garbage: the pack that is being written, and headers.
 const SLACK_BYTES: u64 = 64 << 10;
 
 /// A store at rest.
@@ -47,7 +47,7 @@ pub(super) fn judge(store: &Store) -> Result<(), String> {
             stats.chunks, stats.manifests
         ));
     }
-    let bound = 2 * store.live_bytes + SLACK_BYTES;
+    let bound = store.live_bytes * 10 / 9 + SLACK_BYTES;
     if stats.pack_bytes > bound {
         return Err(format!(
             "the packs take {} bytes, of which {} are live",
