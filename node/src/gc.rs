@@ -18,8 +18,8 @@ use crate::first_start::BY_NODE;
 use crate::retention::{self, Expired, Forecast};
 use crate::{Node, NodeError, peers};
 
-/// How long another node may take to collect.
-const COLLECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10 * 60);
+/// How long another node may take to collect: less than clients wait for an answer.
+const COLLECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(4 * 60);
 
 /// Collects every `gc.interval`, until the node stops.
 pub(crate) async fn run(node: Node) {

@@ -20,6 +20,7 @@ pub enum Promise {
     ServedAsNamed,
     CopiesKept,
     NothingLiveCollected,
+    KeptForItsTime,
     NothingLeaks,
     RevokedRefused,
     LiveAccepted,
@@ -51,6 +52,9 @@ impl fmt::Display for Promise {
                 "a published path's chunks are on as many live nodes as promised, or on their way from one that has them"
             }
             Self::NothingLiveCollected => "a collection removes no chunk that a live path or a pin names",
+            Self::KeptForItsTime => {
+                "a path leaves by itself when its time is over by the log, and nothing keeps it; and then it does"
+            }
             Self::NothingLeaks => "what nobody needs any more gives its place back",
             Self::RevokedRefused => "a revoked token is refused wherever the revocation is applied",
             Self::LiveAccepted => "a token that nobody revoked counts, everywhere, as long as it says",

@@ -4,13 +4,15 @@ use http::Method;
 use tetryx_protocol::api::ErrorName;
 
 use super::talk::{Asked, Client, ask, index_of};
-use crate::world::oracle::PathKey;
+use crate::world::oracle::{BRIEF, PathKey};
 use crate::world::{Promise, Station, World};
 
 pub(super) async fn run(mut client: Client) {
     let every = client.world.plan().request_every * 5;
     while client.pause(every).await {
-        let there = client.world.oracle().paths().acknowledged();
+        let mut there = client.world.oracle().paths().acknowledged();
+        // There, what must stay is pinned, or below a pin: force would take it.
+        there.retain(|path| path.key.cache.as_str() != BRIEF);
         let Some(path) = client.one_of(&there) else {
             continue;
         };

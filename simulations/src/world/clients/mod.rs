@@ -1,4 +1,4 @@
-//! Those who use the cluster: they push, pull, configure, revoke, delete and operate, at any station, whatever its state,
+//! Those who use the cluster: they push, pull, pin, configure, revoke, delete and operate, at any station, whatever its state,
 //! and tell the oracle what they were promised.
 //!
 //! # Invariants
@@ -9,6 +9,7 @@
 mod configurer;
 mod deleter;
 mod holder;
+mod keeper;
 mod look;
 mod operator;
 mod outbox;
@@ -57,6 +58,7 @@ impl Clients {
         self.several(world, "configurer", 2, configurer::run);
         self.several(world, "holder", 2, holder::run);
         self.several(world, "deleter", 1, deleter::run);
+        self.several(world, "keeper", 1, keeper::run);
         self.several(world, "outbox", 1, outbox::run);
         self.several(world, "operator", 1, operator::run);
         self.several(world, "membership", 1, operator::run_membership);

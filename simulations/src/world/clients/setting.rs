@@ -10,6 +10,7 @@ use tetryx_protocol::store_path::StoreDir;
 
 use super::talk::{Asked, Reply, ask, index_of, parsed, told};
 use crate::world::World;
+use crate::world::oracle::BRIEF;
 
 /// How long the caches may take to be created, before any fault.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -35,10 +36,13 @@ impl Setting {
     /// In words, when the founder does not do it in a world without faults.
     pub(super) async fn prepare(world: &World) -> Result<Self, String> {
         let mut caches = Vec::new();
-        for (name, public, replication) in [
-            ("main", true, Replication::Default),
-            ("hidden", false, Replication::Default),
-            ("wide", true, Replication::All),
+        // Long enough for what refers to something that was just pushed, and several times in an hour.
+        let seconds = world.chance("retention").u64(120..=600);
+        for (name, public, replication, retention_period) in [
+            ("main", true, Replication::Default, Retention::Forever),
+            ("hidden", false, Replication::Default, Retention::Forever),
+            ("wide", true, Replication::All, Retention::Forever),
+            (BRIEF, true, Replication::Default, Retention::Period { seconds }),
         ] {
             let wanted = CreateCacheRequest {
                 name: name.parse().expect("a cache name"),
@@ -46,7 +50,7 @@ impl Setting {
                 priority: 41,
                 store_dir: StoreDir::default(),
                 upstream_cache_key_names: Vec::new(),
-                retention_period: Retention::Forever,
+                retention_period,
                 replication,
                 mission: None,
             };

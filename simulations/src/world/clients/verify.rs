@@ -7,7 +7,7 @@ use super::holder;
 use super::look::{Look, Seen, look};
 use super::outbox;
 use super::setting::Setting;
-use crate::world::oracle::{CacheInput, Expected, NAMES, PathKey, TokenStanding};
+use crate::world::oracle::{BRIEF, CacheInput, Expected, NAMES, PathKey, TokenStanding};
 use crate::world::{Promise, Station, World};
 
 /// How long a station may take to answer well once everything is well.
@@ -87,6 +87,10 @@ async fn path(world: &World, setting: &Setting, stations: &[Station], key: &Path
     let Some(expected) = expected.map(|expectation| expectation.expected) else {
         return;
     };
+    if key.cache.as_str() == BRIEF && !expected_to_be_there(expected) {
+        // It may leave between two questions.
+        return;
+    }
     let mut seen = Vec::new();
     for station in stations {
         let begun = world.now();

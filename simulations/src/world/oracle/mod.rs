@@ -24,7 +24,7 @@ use parking_lot::{Mutex, MutexGuard};
 pub(crate) use self::caches::{Caches, NAMES};
 use self::freshness::Acknowledged;
 pub(crate) use self::members::{Members, Standing as MemberStanding};
-pub(crate) use self::paths::{Expected, PathKey, Paths, Push};
+pub(crate) use self::paths::{BRIEF, Expected, PathKey, Paths, Push};
 pub(crate) use self::recipe::{Contents, Recipe};
 pub(crate) use self::registry::{CacheInput, CacheOutput, Changes, Settings};
 pub(crate) use self::tokens::{Issued, Standing as TokenStanding, Tokens, serial_of, subject};

@@ -7,6 +7,8 @@
 //! - A push whose answer was lost stays open: it may be applied at any time later. So does one that a station took into
 //!   its outbox, until that station says what became of it.
 
+mod kept;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use tetryx_protocol::hash::NarHash;
 use tetryx_protocol::store_path::StorePathHash;
 use tetryx_protocol::time::UtcTime;
 
+pub(crate) use self::kept::BRIEF;
 use super::linear::{History, OpId};
 use super::recipe::Recipe;
 use super::registry::{Path, PathInput, PathOutput};
@@ -122,10 +125,14 @@ struct Promised {
     waiting: Vec<Waiting>,
     /// What stations have said became of what they took: by station and the time they took it.
     told: BTreeSet<(usize, i64)>,
+    pins: kept::Pins,
 }
 
 impl Promised {
     fn expected(&self) -> Expected {
+        if let Some(from) = self.pins.kept_from() {
+            return Expected::Present { from };
+        }
         match (self.published, self.deleted) {
             (Some(published), deleted) if self.deletes_open == 0 && deleted < Some(published) => {
                 Expected::Present { from: published }
@@ -183,6 +190,7 @@ impl Paths {
             history: History::default(),
             waiting: Vec::new(),
             told: BTreeSet::new(),
+            pins: kept::Pins::default(),
         };
         self.paths.insert(key.clone(), promised);
         key
@@ -240,6 +248,9 @@ impl Paths {
             let promised = self.paths.get_mut(key)?;
             promised.pushes_open += 1;
             promised.version += 1;
+            if kept::may_leave(key) {
+                promised.leaves_some_day();
+            }
             Some((key.clone(), promised.history.begin(PathInput::Publish)))
         };
         Push(keys.iter().filter_map(begin).collect())

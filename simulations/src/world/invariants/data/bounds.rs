@@ -9,6 +9,7 @@ use tetryx_node::InMemory;
 const HOLDS_MAX: usize = 16 << 10;
 const USES_MAX: usize = (1 << 16) + 1;
 const FAILURES_MAX: usize = 1 << 14;
+const ACCESSES_MAX: usize = 1 << 16;
 const LAYOUT_BYTES_MAX: u64 = 16 << 20;
 /// What is remembered of NARs that are no more.
 const STALE_MAX: usize = 1 << 10;
@@ -44,6 +45,7 @@ pub(super) fn judge(kept: &InMemory, size: Size) -> Result<(), String> {
         ),
         ("uses remembered", kept.known_uses, USES_MAX),
         ("failures remembered", kept.failures, FAILURES_MAX),
+        ("pulls to tell of", kept.accesses, ACCESSES_MAX),
     ];
     for (what, count, bound) in rows {
         if count > bound {

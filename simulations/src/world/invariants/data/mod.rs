@@ -20,6 +20,7 @@ mod durable_first;
 #[cfg(test)]
 mod fixture;
 mod holdings;
+mod leaving;
 mod outbox;
 mod reading;
 mod rest;
@@ -38,7 +39,7 @@ use tetryx_node::Node;
 use tetryx_protocol::api::OutboxCounts;
 use tetryx_protocol::hash::NarHash;
 use tetryx_protocol::id::ClientId;
-use tetryx_raft::ReplicaRole;
+use tetryx_raft::{ReplicaRole, StateView};
 use tetryx_store::Object;
 use tokio::task::JoinSet;
 
@@ -72,6 +73,8 @@ struct Seen {
     outboxes: BTreeMap<usize, Outbox>,
     /// Each station's holdings when it was looked at last, and in which of its runs that was.
     holdings: BTreeMap<usize, (ClientId, Holdings)>,
+    /// The paths that may leave, by the newest state that was seen.
+    brief: Option<leaving::Brief>,
     /// The most NARs that a state ever had.
     nars_max: usize,
     looks: u64,
@@ -157,7 +160,7 @@ fn look(world: &World) {
     let mut seen = world.inner.data.0.lock();
     let running = running(world);
     seen.looks += 1;
-    seen.read_state(&running);
+    seen.read_state(world, &running);
     seen.look_at_disks(world);
     seen.judge_publications(world);
     seen.judge_losses(world, &running);
@@ -181,7 +184,7 @@ fn look(world: &World) {
 
 impl Seen {
     /// Reads the newest state, if it is newer than what was read before.
-    fn read_state(&mut self, running: &[Running]) {
+    fn read_state(&mut self, world: &World, running: &[Running]) {
         let newest = running
             .iter()
             .max_by_key(|each| each.node.replica().applied_index());
@@ -191,6 +194,9 @@ impl Seen {
         }
         let copies = newest.node.config().replication.copies;
         let view = newest.node.replica().view().ok();
+        if let Some(view) = &view {
+            self.judge_leaving(world, view);
+        }
         if let Some(asked) = view.and_then(|view| Asked::read(&view, copies).ok()) {
             self.nars_max = self.nars_max.max(asked.nars.len());
             self.asked = asked;
@@ -198,6 +204,40 @@ impl Seen {
         let replicas = newest.node.config().replication.write_replicas;
         self.durable_first
             .get_or_insert_with(|| DurableFirst::new(replicas));
+    }
+
+    /// Judges what left by itself since the last state that was seen.
+    fn judge_leaving(&mut self, world: &World, view: &StateView) {
+        let Some(now) = leaving::Brief::read(view) else {
+            return;
+        };
+        if let Some(before) = self.brief.replace(now.clone()) {
+            let cache = leaving::cache();
+            let oracle = world.oracle();
+            let judged = leaving::judge(&before, &now, |hash| oracle.paths().was_unpinned(&cache, hash));
+            for _ in 0..judged.as_ref().copied().unwrap_or(0) {
+                world.count("path left when its time was over");
+            }
+            report(world, Promise::KeptForItsTime, judged.map(drop));
+        }
+    }
+
+    /// Judges whether a station's scrubbing finds what its disk has damaged.
+    fn judge_quarantine(&mut self, world: &World, each: &Running) {
+        let store = each.node.store();
+        // A store whose disk fails says nothing.
+        let Ok(round) = store.last_scrub() else { return };
+        let damaged = self.stock.damaged_on(each.number());
+        let trusted = damaged
+            .into_iter()
+            .filter(|object| quarantine::takes_for_intact(store, object) == Some(true))
+            .collect();
+        if round.is_some_and(|round| round.found > 0) {
+            world.count("scrub found damage");
+        }
+        let quarantine = self.quarantines.entry(each.number()).or_default();
+        let judged = quarantine.look(&trusted, round.map(|round| round.begun));
+        report_of(world, Promise::DamageFound, &each.station, judged);
     }
 
     fn look_at_disks(&mut self, world: &World) {

@@ -8,6 +8,7 @@ use tetryx_store::{ChunkStore, Object};
 
 use super::asked::Asked;
 use super::holdings::is_whole;
+use super::leaving::Brief;
 use super::stock::Stock;
 use super::tidy::Store;
 use super::{Running, bounds, collecting, copies_kept, look, report, report_of, running, tidy};
@@ -17,6 +18,10 @@ use crate::world::{Promise, Station, World};
 const MENDED_WITHIN: Duration = Duration::from_secs(30 * 60);
 /// How long something may still be under way that keeps something else.
 const PATIENCE: Duration = Duration::from_secs(5 * 60);
+/// How long paths may take to leave: as long as clocks were ahead, a period and a pin last, and some more.
+const SETTLED_WITHIN: Duration = Duration::from_secs(60 * 60);
+/// Collections that may leave what is over.
+const COLLECTIONS_IN_VAIN: u32 = 3;
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(20);
 /// What a pack's record has besides its payload.
@@ -26,6 +31,7 @@ const RECORD_HEADER_LEN: u64 = 68;
 pub(in crate::world) async fn at_rest(world: &World) {
     look(world);
     scrub(world).await;
+    settle(world).await;
     until_well(world, MENDED_WITHIN, Promise::CopiesKept, placed).await;
     let lasting = members(world).into_iter().map(|each| {
         let config = each.node.config();
@@ -42,6 +48,43 @@ pub(in crate::world) async fn at_rest(world: &World) {
         collecting::collect(world, &each).await;
     }
     until_well(world, PATIENCE, Promise::NothingLeaks, is_tidy).await;
+}
+
+/// Has everything leave whose time is over, until only pinned paths are left of those that may leave. The log clock may be
+/// as far ahead as any clock ever was: until then it stands still.
+async fn settle(world: &World) {
+    let began = world.now();
+    let read = |each: &Running| {
+        each.node
+            .replica()
+            .view()
+            .ok()
+            .and_then(|view| Brief::read(&view))
+    };
+    let mut stayed = 0;
+    loop {
+        let members = members(world);
+        let Some(each) = members.first() else { return };
+        let before = read(each)
+            .map(|brief| brief.kept_by_nothing())
+            .unwrap_or_default();
+        collecting::collect(world, each).await;
+        let Some(after) = read(each) else { return };
+        if after.all_stay() {
+            world.count("what may leave has left");
+            return;
+        }
+        // A collection may come in the middle of a change of leaders.
+        stayed = match before.intersection(&after.kept_by_nothing()).next() {
+            Some(_) => stayed + 1,
+            None => 0,
+        };
+        if stayed > COLLECTIONS_IN_VAIN || world.now() - began > SETTLED_WITHIN {
+            let why = "paths whose time is over, and that nothing keeps, stay though they are collected";
+            return report_of(world, Promise::KeptForItsTime, &each.station, Err(why.to_owned()));
+        }
+        tokio::time::sleep(PAUSE * 3).await;
+    }
 }
 
 /// The nodes that run, without those that somebody removed: they keep what they had, and learn nothing any more.
