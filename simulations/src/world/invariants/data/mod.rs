@@ -222,24 +222,6 @@ impl Seen {
         }
     }
 
-    /// Judges whether a station's scrubbing finds what its disk has damaged.
-    fn judge_quarantine(&mut self, world: &World, each: &Running) {
-        let store = each.node.store();
-        // A store whose disk fails says nothing.
-        let Ok(round) = store.last_scrub() else { return };
-        let damaged = self.stock.damaged_on(each.number());
-        let trusted = damaged
-            .into_iter()
-            .filter(|object| quarantine::takes_for_intact(store, object) == Some(true))
-            .collect();
-        if round.is_some_and(|round| round.found > 0) {
-            world.count("scrub found damage");
-        }
-        let quarantine = self.quarantines.entry(each.number()).or_default();
-        let judged = quarantine.look(&trusted, round.map(|round| round.begun));
-        report_of(world, Promise::DamageFound, &each.station, judged);
-    }
-
     fn look_at_disks(&mut self, world: &World) {
         let stations = world.stations();
         let disks = stations
