@@ -78,9 +78,22 @@ pub(crate) async fn collect_once(
         tracing::warn!("nothing is collected before this node has reached a leader with a majority");
         return Ok(CollectSummary::default());
     }
+    let surplus = replication::find_surplus(node, keep_surplus).await?;
+    collect_but(node, surplus, pace).await
+}
+
+/// Runs one collection to its end. These copies go, if they still may.
+pub(crate) async fn collect_but(
+    node: &Node,
+    surplus: Surplus,
+    pace: Pace,
+) -> Result<CollectSummary, NodeError> {
+    if !node.replica().is_caught_up() {
+        return Ok(CollectSummary::default());
+    }
     let mut uploads_dropped = uploads::release_ended(node).await?;
     replication::release_ended(node).await?;
-    let surplus = replication::find_surplus(node, keep_surplus).await?;
+    let in_background = node.clone();
     #[cfg(feature = "mutants")]
     let surplus = match mark_early(node, surplus).await? {
         Marks::Now(surplus) => surplus,
@@ -93,7 +106,6 @@ pub(crate) async fn collect_once(
             return Ok(CollectSummary::default());
         }
     };
-    let in_background = node.clone();
     let (strays, report) = node.io().run(move || sweep(&in_background, surplus)).await?;
     let mut report = report?;
     uploads_dropped += strays;

@@ -105,6 +105,10 @@ pub enum NodeError {
     NotEnoughCopies(#[from] NotEnoughCopies),
     #[error("{why}")]
     Busy { why: String },
+    #[error(
+        "no room for {needed} bytes: {free} may still be stored ({limit}); raise store.quota or give the node more disk, run a collection with 'tetryx-node gc --once', or shorten the retention of caches"
+    )]
+    NoRoom { needed: u64, free: u64, limit: String },
     #[error(transparent)]
     Outbox(#[from] OutboxError),
     #[error("the chunk store failed")]

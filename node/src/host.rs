@@ -240,6 +240,7 @@ pub fn store_config(config: &Config) -> StoreConfig {
         segment_bytes: config.store.segment_size.bytes(),
         index_cache_bytes: config.store.index_cache.bytes(),
         quota: config.store.quota.map(|quota| quota.bytes()),
+        reserve: config.store.reserve.map(|reserve| reserve.bytes()),
         garbage_max_percent: config.gc.garbage_max_percent,
     }
 }

@@ -29,6 +29,8 @@ pub mod presence;
 pub mod recovery;
 pub mod replication;
 mod retention;
+mod room;
+mod scrub;
 pub mod secrets;
 mod substituter;
 #[cfg(test)]
@@ -41,3 +43,4 @@ pub use self::in_memory::InMemory;
 pub use self::life::Ending;
 pub use self::node::{Node, Parts};
 pub use self::replication::PassReport;
+pub use self::scrub::{ScrubProgress, ScrubSummary};

@@ -35,6 +35,18 @@ pub(crate) struct Metrics {
     pub(crate) collected_bytes: Counter,
     /// When the last collection finished, in seconds since the Unix epoch.
     pub(crate) last_collection: Gauge<u64, AtomicU64>,
+    /// Copies given up for want of room.
+    pub(crate) copies_evicted: Counter,
+    /// Rounds of scrubbing finished.
+    pub(crate) scrubs: Counter,
+    /// Bytes read back.
+    pub(crate) scrubbed_bytes: Counter,
+    /// Chunks and manifests that a scrub has found damaged.
+    pub(crate) scrub_found: Counter,
+    /// Damaged chunks and manifests that were fetched anew.
+    pub(crate) scrub_healed: Counter,
+    /// When the last round ended, in seconds since the Unix epoch.
+    pub(crate) last_scrub: Gauge<u64, AtomicU64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -121,6 +133,12 @@ impl Metrics {
             collections: Counter::default(),
             collected_bytes: Counter::default(),
             last_collection: Gauge::default(),
+            copies_evicted: Counter::default(),
+            scrubs: Counter::default(),
+            scrubbed_bytes: Counter::default(),
+            scrub_found: Counter::default(),
+            scrub_healed: Counter::default(),
+            last_scrub: Gauge::default(),
         }
     }
 
@@ -197,6 +215,36 @@ impl Metrics {
             "last_collection_timestamp_seconds",
             "When the last collection finished, since the Unix epoch",
             self.last_collection.clone(),
+        );
+        registry.register(
+            "copies_evicted",
+            "Copies that were given up for want of room",
+            self.copies_evicted.clone(),
+        );
+        registry.register(
+            "scrubs",
+            "Rounds in which everything stored was read back",
+            self.scrubs.clone(),
+        );
+        registry.register(
+            "scrubbed_bytes",
+            "Bytes read back to be checked",
+            self.scrubbed_bytes.clone(),
+        );
+        registry.register(
+            "scrub_found",
+            "Chunks and manifests that were found damaged",
+            self.scrub_found.clone(),
+        );
+        registry.register(
+            "scrub_healed",
+            "Damaged chunks and manifests that were fetched anew",
+            self.scrub_healed.clone(),
+        );
+        registry.register(
+            "last_scrub_timestamp_seconds",
+            "When everything stored had last been read back, since the Unix epoch",
+            self.last_scrub.clone(),
         );
     }
 }

@@ -41,10 +41,14 @@ use crate::outbox::Outbox;
 use crate::peers::{Advertisement, NodeRoster};
 use crate::replication::Replication;
 use crate::retention::Accesses;
+use crate::room::Room;
+use crate::scrub::Scrub;
 use crate::secrets::{ClusterSecret, NodeKey};
 use crate::substituter::Substituter;
 use crate::uploads::Uploads;
-use crate::{NodeError, gc, membership, outbox, peers, presence, replication, retention, secrets};
+use crate::{
+    NodeError, gc, membership, outbox, peers, presence, replication, retention, room, scrub, secrets,
+};
 
 /// What a node is made of. Production opens these from disk; a test or a simulation brings its own.
 #[derive(Debug)]
@@ -96,6 +100,8 @@ struct Inner {
     chunk_server: ChunkServer,
     fetcher: Fetcher,
     replication: Replication,
+    scrub: Scrub,
+    room: Room,
     claims: presence::Claims,
     accesses: Accesses,
     tasks: TaskTracker,
@@ -139,6 +145,8 @@ impl Node {
             chunk_server: ChunkServer::new(Arc::clone(&parts.store), parts.io.clone()),
             fetcher: fetcher(&parts),
             replication: Replication::new(parts.clock.elapsed()),
+            scrub: Scrub::default(),
+            room: Room::default(),
             claims: presence::Claims::default(),
             accesses: Accesses::default(),
             tasks: TaskTracker::new(),
@@ -244,6 +252,16 @@ impl Node {
     /// What keeps every NAR on as many nodes as it should be.
     pub fn replication(&self) -> &Replication {
         &self.inner.replication
+    }
+
+    /// How far reading everything back is, and what it found.
+    pub(crate) fn scrub(&self) -> &Scrub {
+        &self.inner.scrub
+    }
+
+    /// What makes room on the disk.
+    pub(crate) fn room(&self) -> &Room {
+        &self.inner.room
     }
 
     /// What other members have denied to hold.
@@ -415,6 +433,9 @@ impl Node {
         self.spawn(presence::announce(self.clone()));
         self.spawn(replication::run(self.clone()));
         self.spawn(outbox::run(self.clone()));
+        self.spawn(room::watch(self.clone()));
+        self.spawn(scrub::read_rounds(self.clone()));
+        self.spawn(scrub::heal_damage(self.clone()));
         self.spawn(retention::note_accesses(self.clone()));
         self.spawn(gc::run(self.clone()));
     }

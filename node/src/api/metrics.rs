@@ -85,6 +85,19 @@ pub(super) async fn metrics(State(node): State<Node>) -> Result<Response, HttpEr
         "Chunks and manifests known to be corrupt",
         store.damaged,
     );
+    let scrub = node.scrub_standing();
+    gauge(
+        "damaged_nars",
+        "NARs that are needed here and of which something is damaged",
+        scrub.hurt.len() as u64,
+    );
+    gauge(
+        "scrub_left_bytes",
+        "Bytes that the round of scrubbing under way has still to read back",
+        scrub
+            .progress
+            .map_or(0, |progress| progress.bytes_total.saturating_sub(progress.bytes)),
+    );
     gauge("store_segments", "Pack files", store.segments);
     gauge(
         "store_pack_bytes",

@@ -3,6 +3,7 @@
 //! An answer to a change carries the header `tetryx-index`: the log index at which it was applied.
 
 mod caches;
+mod doctor;
 mod gc;
 mod members;
 mod metrics;
@@ -27,6 +28,7 @@ pub(crate) fn routes() -> Router<Node> {
         .route("/ready", get(status::ready))
         .route("/metrics", get(metrics::metrics))
         .route("/api/v1/status", get(status::status))
+        .route("/api/v1/doctor", get(doctor::report))
         .route("/api/v1/outbox", get(outbox::report))
         .route("/api/v1/caches", get(caches::list).post(caches::create))
         .route(

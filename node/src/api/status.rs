@@ -1,7 +1,7 @@
 //! `/health`, `/ready`, `/api/v1/status`: how the node is.
 
 use axum::extract::State;
-use tetryx_protocol::api::{StateHashInfo, StatusResponse, StoreStatus, UnderReplicated};
+use tetryx_protocol::api::{ScrubStatus, StateHashInfo, StatusResponse, StoreStatus, UnderReplicated};
 use tetryx_raft::StateView;
 use tetryx_state::{Table, query};
 
@@ -137,5 +137,19 @@ pub(super) async fn store_status(node: &Node) -> Result<StoreStatus, HttpError> 
         disk_bytes: stats.pack_bytes.saturating_add(stats.index_bytes),
         quota_bytes: node.config().store.quota.map(|quota| quota.bytes()),
         free_bytes: stats.free_bytes,
+        scrub: scrub_status(node),
     })
+}
+
+fn scrub_status(node: &Node) -> ScrubStatus {
+    let standing = node.scrub_standing();
+    let progress = standing.progress.unwrap_or_default();
+    ScrubStatus {
+        period_seconds: node.config().scrub.period.as_secs(),
+        last_ended: standing.last.map(|last| last.ended),
+        last_found: standing.last.map_or(0, |last| last.found),
+        bytes: progress.bytes,
+        bytes_total: progress.bytes_total,
+        damaged_nars: standing.hurt.len() as u64,
+    }
 }

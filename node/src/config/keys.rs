@@ -149,7 +149,13 @@ pub(super) const KEYS: &[Key] = &[
         "store",
         "quota",
         Example("\"500 GiB\""),
-        "The most that chunks may take on disk; uploads beyond it are refused. Unset: what the disk has.",
+        "The most that chunks may take on disk. Close to it, copies that are only kept for speed go first, those unused\nfor longest before others; then copies that this node should hold, as far as enough other nodes hold them;\nthen uploads are refused (507). Unset: what the disk has but for `reserve`.",
+    ),
+    key(
+        "store",
+        "reserve",
+        Example("\"1 GiB\""),
+        "What uploads leave free of the disk, for the log, for collection and for other programs. Unset: a quarter of\n`segment_size`.",
     ),
     key(
         "gc",
@@ -174,6 +180,18 @@ pub(super) const KEYS: &[Key] = &[
         "rewrite_rate",
         Default("\"32 MiB\""),
         "How much live data the periodic collection moves in a second when it rewrites pack files. `gc --once`, and a\ncollection because the store is nearly full, do not wait.",
+    ),
+    key(
+        "scrub",
+        "period",
+        Default("\"30d\""),
+        "Within this time every stored byte is read back, checked, and fetched anew from another node if it is bad.\n\"0s\" switches that off: run `tetryx-node scrub --once` yourself.",
+    ),
+    key(
+        "scrub",
+        "rate",
+        Default("\"16 MiB\""),
+        "The most that is read back in a second. If a round cannot end in time at that rate, the log says so.",
     ),
     key(
         "p2p",

@@ -139,6 +139,12 @@ fn complaint(config: &Config) -> Option<(&'static str, String)> {
             return Some((key, "must be at least 1s".to_owned()));
         }
     }
+    if !config.scrub.period.is_zero() && at_least_1s(config.scrub.period) {
+        return Some((
+            "scrub.period",
+            "must be at least 1s, or 0s to switch it off".to_owned(),
+        ));
+    }
     if config.gc.default_retention.is_some_and(at_least_1s) {
         return Some(("gc.default_retention", "must be at least 1s".to_owned()));
     }
@@ -154,10 +160,7 @@ fn complaint(config: &Config) -> Option<(&'static str, String)> {
         }
     }
     if !(1..=50).contains(&config.gc.garbage_max_percent) {
-        return Some((
-            "gc.garbage_max_percent",
-            "must be between 1 and 50".to_owned(),
-        ));
+        return Some(("gc.garbage_max_percent", "must be between 1 and 50".to_owned()));
     }
     if config.raft.audit_every == 0 {
         return Some(("raft.audit_every", "must be at least 1".to_owned()));
@@ -206,6 +209,7 @@ fn complaint(config: &Config) -> Option<(&'static str, String)> {
             Size::kib(64),
             Size::gib(1 << 10),
         ),
+        ("scrub.rate", config.scrub.rate, Size::kib(64), Size::gib(1 << 10)),
         (
             "store.index_cache",
             config.store.index_cache,

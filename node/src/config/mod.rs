@@ -39,6 +39,7 @@ pub struct Config {
     pub uploads: Uploads,
     pub store: Store,
     pub gc: Gc,
+    pub scrub: Scrub,
     pub p2p: P2p,
     pub replication: Replication,
     pub raft: Raft,
@@ -114,6 +115,8 @@ pub struct Store {
     pub index_cache: Size,
     /// The most that chunks may take on disk; no limit when unset.
     pub quota: Option<Size>,
+    /// What uploads leave free of the disk; a quarter of a segment when unset.
+    pub reserve: Option<Size>,
 }
 
 /// Garbage collection.
@@ -130,6 +133,17 @@ pub struct Gc {
     pub garbage_max_percent: u8,
     /// How much live data is moved in a second to free what lies between.
     pub rewrite_rate: Size,
+}
+
+/// Reading everything back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Scrub {
+    /// Within this time every byte is read back; zero leaves it to `tetryx-node scrub --once`.
+    #[serde(with = "humantime_serde")]
+    pub period: Duration,
+    /// The most that is read in a second.
+    pub rate: Size,
 }
 
 /// The replicated log.
@@ -215,6 +229,7 @@ impl Default for Store {
             segment_size: Size::mib(64),
             index_cache: Size::mib(32),
             quota: None,
+            reserve: None,
         }
     }
 }
@@ -226,6 +241,15 @@ impl Default for Gc {
             default_retention: None,
             garbage_max_percent: 10,
             rewrite_rate: Size::mib(32),
+        }
+    }
+}
+
+impl Default for Scrub {
+    fn default() -> Self {
+        Self {
+            period: Duration::from_secs(30 * 24 * 60 * 60),
+            rate: Size::mib(16),
         }
     }
 }

@@ -123,6 +123,10 @@ impl From<NodeError> for HttpError {
                 tracing::warn!(%error, "refused for want of space");
                 Self::new(ErrorName::StorageFull, error.to_string())
             }
+            NodeError::NoRoom { .. } => {
+                tracing::warn!(%error, "refused for want of space");
+                Self::new(ErrorName::StorageFull, error.to_string())
+            }
             NodeError::NotEnoughCopies(error) => Self::new(ErrorName::NotEnoughCopies, error.to_string()),
             NodeError::Busy { why } => Self::new(ErrorName::NotReady, why),
             error => Self::internal(&error),

@@ -38,7 +38,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tetryx_environment::{Entropy, Io};
-use tetryx_protocol::hash::ManifestHash;
+use tetryx_protocol::hash::{ManifestHash, NarHash};
 use tetryx_store::disk::Disk;
 use tokio::sync::Notify;
 
@@ -162,6 +162,11 @@ impl Outbox {
     /// between is in the state then.
     pub fn manifests(&self) -> Vec<ManifestHash> {
         self.inner.state.lock().waiting.manifests()
+    }
+
+    /// The NARs that wait, each with its manifest.
+    pub(crate) fn nars(&self) -> Vec<(NarHash, ManifestHash)> {
+        self.inner.state.lock().waiting.nars()
     }
 
     /// Takes an entry: durable when this returns, and served from then on.

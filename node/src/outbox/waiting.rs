@@ -112,6 +112,11 @@ impl Waiting {
         Some((Arc::clone(entry), entry.paths.get(*at)?.clone()))
     }
 
+    pub(super) fn nars(&self) -> Vec<(NarHash, ManifestHash)> {
+        let paths = self.entries.values().flat_map(|entry| &entry.paths);
+        paths.map(|path| (path.nar_hash, path.nar.manifest)).collect()
+    }
+
     pub(super) fn manifests(&self) -> Vec<ManifestHash> {
         let entries = self.entries.values();
         entries

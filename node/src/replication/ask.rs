@@ -39,6 +39,35 @@ pub(super) async fn ask(
     outcome
 }
 
+/// What several members have of NARs, by states no older than the one of a log index: what is answered by an older one is
+/// left out.
+pub(super) async fn have_as_of(
+    node: &Node,
+    questions: BTreeMap<NodeId, Vec<ManifestHash>>,
+    index: u64,
+) -> BTreeMap<(NodeId, ManifestHash), Holding> {
+    let asked = questions.into_iter().flat_map(|(to, manifests)| {
+        let parts: Vec<_> = manifests
+            .chunks(NARS_PER_REQUEST_MAX)
+            .map(|part| (to, part.to_vec()))
+            .collect();
+        parts
+    });
+    let asked = asked.map(|(to, manifests)| async move {
+        let request = PeerRequest::Have {
+            manifests: manifests.clone(),
+        };
+        let answer = ask(node, to, &request, peers::ASK_TIMEOUT).await;
+        let answers = match answer {
+            Ok(PeerResponse::Have { index: at, answers }) if at >= index => answers,
+            _ => Vec::new(),
+        };
+        let named = manifests.into_iter().map(move |manifest| (to, manifest));
+        named.zip(answers).collect::<Vec<_>>()
+    });
+    join_all(asked).await.into_iter().flatten().collect()
+}
+
 /// What a member has of each NAR; `None` when it does not answer, or something else.
 pub(super) async fn have(node: &Node, to: NodeId, manifests: &[ManifestHash]) -> Option<Vec<Holding>> {
     let mut answers = Vec::with_capacity(manifests.len());

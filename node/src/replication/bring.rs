@@ -8,7 +8,7 @@ use tetryx_protocol::id::NodeId;
 use tetryx_store::{HeldNar, PinId, StoreError};
 use tetryx_transfer::{FetchError, FetchRequest, Priority};
 
-use crate::Node;
+use crate::{Node, NodeError, room};
 
 /// A NAR as somebody describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub(crate) enum BringError {
     Incomplete { nar: NarHash, missing: usize },
     #[error("the task that looked for the NAR {nar} ended without a result")]
     Task { nar: NarHash, source: WorkPanicked },
+    #[error("there is no room for the NAR {nar}")]
+    Room { nar: NarHash, source: Box<NodeError> },
 }
 
 /// Makes the NAR whole here, with its chunks pinned under `pin`, which the caller releases. Returns the length of the
@@ -48,9 +50,17 @@ pub(crate) async fn bring(
 ) -> Result<u64, BringError> {
     let nar = wanted.nar;
     let found = look(node, wanted, pin).await?;
-    if let Some(held) = found.filter(HeldNar::is_complete) {
+    if let Some(held) = found.as_ref().filter(|held| held.is_complete()) {
         return Ok(held.file_size());
     }
+    let raw = missing_raw(found.as_ref(), wanted.nar_size);
+    drop(found);
+    // How much they compress shows when they come; few come to less than an eighth.
+    let room = room::ensure_least(node, raw / 8, raw).await;
+    room.map_err(|source| BringError::Room {
+        nar,
+        source: Box::new(source),
+    })?;
     let handle = node.fetcher().fetch(FetchRequest {
         manifest: wanted.manifest,
         providers,
@@ -68,6 +78,15 @@ pub(crate) async fn bring(
             missing: held.map_or(1, |held| held.missing.len()),
         }),
     }
+}
+
+/// The length of the missing chunks before compression, as far as can be told before they come.
+fn missing_raw(held: Option<&HeldNar>, nar_size: u64) -> u64 {
+    held.map_or(nar_size, |held| {
+        let lens = held.manifest.chunks.iter().zip(&held.frame_lens);
+        let missing = lens.filter(|(_, frame_len)| **frame_len == 0);
+        missing.map(|(chunk, _)| u64::from(chunk.raw_len)).sum()
+    })
 }
 
 /// Pins the NAR, then looks how much of it is here.

@@ -13,6 +13,7 @@
 
 mod ask;
 mod bring;
+mod evict;
 mod holds;
 mod knowledge;
 mod leave;
@@ -38,19 +39,21 @@ use tetryx_state::records::NarRecord;
 use tetryx_store::PinId;
 use tokio::sync::{Notify, watch};
 
+pub(crate) use self::evict::{Evict, find as find_evictable};
 pub(crate) use self::holds::Lease;
 use self::holds::{Holds, TooManyHolds};
 use self::knowledge::Knowledge;
 pub(crate) use self::leave::left_at;
 use self::pass::Failures;
 pub use self::pass::PassReport;
+pub(crate) use self::pass::fetch_anew;
 use self::policy::{CopyRules, Membership};
 pub(crate) use self::serve::answer;
 pub(crate) use self::surplus::{Keep, Surplus, find as find_surplus};
 pub use self::write::NotEnoughCopies;
 pub(crate) use self::write::{begin, release, secure};
 use crate::error::chain;
-use crate::{InMemory, Node, NodeError, collect};
+use crate::{InMemory, Node, NodeError};
 
 /// The longest pause between two passes: members are looked after at least so often.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -58,8 +61,6 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 const PAUSE_UNEVEN: Duration = Duration::from_secs(2);
 /// The shortest one: what happens within it is looked at together.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
-/// Whether the store is nearly full is looked at so often.
-const ROOM_PAUSE: Duration = Duration::from_secs(5 * 60);
 /// A pause lasts at least so many times as long as the look before it, so that looking takes 5 % of the time at most.
 const PAUSE_PER_LOOK: u32 = 20;
 
@@ -224,7 +225,6 @@ impl Node {
 /// Looks again whenever something has changed, and now and then, until the node stops.
 pub(crate) async fn run(node: Node) {
     let replication = node.replication();
-    let mut room_made = node.clock().elapsed();
     loop {
         let index = node.replica().applied_index();
         let (again, look, pause) = match pass::run(&node).await {
@@ -238,13 +238,6 @@ pub(crate) async fn run(node: Node) {
                 (false, PAUSE_MIN, PAUSE_MAX)
             }
         };
-        let now = node.clock().elapsed();
-        if now.saturating_sub(room_made) >= ROOM_PAUSE {
-            room_made = now;
-            if let Err(error) = make_room(&node).await {
-                tracing::error!(error = error.chain(), "no room could be made");
-            }
-        }
         tokio::time::sleep(PAUSE_MIN.max(look * PAUSE_PER_LOOK)).await;
         if again {
             continue;
@@ -322,24 +315,6 @@ fn said_to_hold(node: &Node, nar: &NarHash) -> Vec<NodeId> {
         .iter()
         .filter(|(_, seen)| seen.presence.held.contains(nar));
     holding.map(|(node, _)| *node).collect()
-}
-
-/// Gives surplus copies up before their time when the store is about to be full: those unused for an hour first.
-async fn make_room(node: &Node) -> Result<(), NodeError> {
-    let low = 4 * node.config().store.segment_size.bytes();
-    for keep in [Duration::from_secs(3600), Duration::ZERO] {
-        let store = node.store().clone();
-        let free = node.io().run(move || store.stats()).await??.free_bytes;
-        if free >= low || node.replication().figures().surplus.nars == 0 {
-            return Ok(());
-        }
-        tracing::info!(
-            free_bytes = free,
-            "the store is nearly full; giving up copies that others hold"
-        );
-        collect::collect_once(node, keep, collect::Pace::AtOnce).await?;
-    }
-    Ok(())
 }
 
 /// A NAR to be streamed while it is fetched.

@@ -22,11 +22,12 @@ use tetryx_transfer::Priority;
 
 use super::ask::{have, have_all};
 use super::bring::{Wanted, bring};
+use super::evict::keepers_of;
 use super::policy::{CopyRules, Duty, Membership};
 use super::{Figures, Totals, providers};
 use crate::error::chain;
 use crate::presence::FRESH;
-use crate::{Node, NodeError};
+use crate::{Node, NodeError, room};
 
 /// NARs looked at together.
 const PAGE: usize = 1024;
@@ -62,6 +63,8 @@ struct Item {
     holders: Vec<NodeId>,
     duty: Duty,
     complete: bool,
+    /// Whether enough others should hold it to do without, where there is no room.
+    is_dispensable: bool,
 }
 
 /// Runs one pass to its end; another one waits.
@@ -94,6 +97,7 @@ pub(super) async fn run(node: &Node) -> Result<PassReport, NodeError> {
     let membership = super::membership(node, &view, &away)?;
     let rules = CopyRules::read(&view, node.config().replication.copies)?;
 
+    let room = room::left(node).await?;
     let mut report = PassReport::default();
     report.figures.as_of = view.applied_index();
     let mut wanted = Vec::new();
@@ -120,6 +124,9 @@ pub(super) async fn run(node: &Node) -> Result<PassReport, NodeError> {
                 continue;
             }
             if !replication.may_try(&item.nar, now) {
+                continue;
+            }
+            if item.is_dispensable && !room.has_plenty_for(item.record.file_size) {
                 continue;
             }
             if wanted.len() < FETCHES_MAX {
@@ -175,9 +182,11 @@ fn look(
             // A collection cannot tell its chunks from garbage, and would take nothing at all.
             duty = Duty::StandIn;
         }
+        let is_dispensable = duty == Duty::Holder && !keepers_of(node, &holders).contains(&membership.me());
         items.push(Item {
             duty,
             complete,
+            is_dispensable,
             nar,
             record,
             holders,
@@ -266,6 +275,35 @@ fn weigh(node: &Node, membership: &Membership, page: &[Item], figures: &mut Figu
             figures.to_hand_over.add(item.record.nar_size);
         }
     }
+}
+
+/// Fetches what is missing here of a NAR, or damaged, whether this node owes it or not; whether it is whole here now.
+/// `None` when it is not time to try again.
+pub(crate) async fn fetch_anew(
+    node: &Node,
+    nar: NarHash,
+    record: NarRecord,
+) -> Result<Option<bool>, NodeError> {
+    let replication = node.replication();
+    if !replication.may_try(&nar, node.clock().elapsed()) {
+        return Ok(None);
+    }
+    let view = node.replica().view()?;
+    let membership = super::membership(node, &view, &BTreeSet::new())?;
+    if membership.others().next().is_none() {
+        return Ok(Some(false));
+    }
+    let rules = CopyRules::read(&view, node.config().replication.copies)?;
+    let holders = membership.holders(&nar, rules.of(&view, &nar)?);
+    let item = Item {
+        nar,
+        record,
+        holders,
+        duty: Duty::Holder,
+        complete: false,
+        is_dispensable: false,
+    };
+    Ok(Some(fetch(node, &membership, item).await))
 }
 
 /// Fetches a NAR that this node owes; whether it is here now.

@@ -3,7 +3,8 @@
 //! Found anew before each collection and used by that one only: [`super::policy`] argues why that is safe.
 //!
 //! # Invariants
-//! - A copy is named here only after each of its holders has just answered "placed".
+//! - A copy is named here only after each of its holders has just answered "placed"; where there is no room for it, the
+//!   first of its holders are enough ([`super::evict`]).
 //! - A copy that was read here within `replication.keep_surplus` stays.
 
 use std::collections::BTreeMap;
@@ -27,7 +28,27 @@ const SURPLUS_MAX: usize = 1 << 16;
 /// Copies that one collection may take, each with the holders that have answered.
 #[derive(Debug, Default)]
 pub(crate) struct Surplus {
-    proven: BTreeMap<NarHash, Vec<NodeId>>,
+    proven: BTreeMap<NarHash, Proof>,
+}
+
+/// Why a copy may go.
+#[derive(Debug)]
+pub(super) struct Proof {
+    /// Who has just said that its own copy is placed: all holders, or the first of them.
+    pub(super) keepers: Vec<NodeId>,
+    /// Whether this node should hold it, too, and the first holders are enough for want of room.
+    pub(super) is_placed_here: bool,
+}
+
+impl Surplus {
+    pub(super) fn add(&mut self, nar: NarHash, proof: Proof) {
+        self.proven.insert(nar, proof);
+    }
+
+    /// How many copies there are.
+    pub(crate) fn len(&self) -> usize {
+        self.proven.len()
+    }
 }
 
 /// The live NARs by a state, as a collection asks for them.
@@ -54,7 +75,14 @@ impl Keep {
         };
         let copies = self.rules.of(view, nar)?;
         let holders = self.membership.holders(nar, copies);
-        Ok(holders != *proven || self.membership.duty(nar, copies, &holders) != Duty::None)
+        let may_go = if proven.is_placed_here {
+            let me = self.membership.me();
+            let is_led_by = holders.starts_with(&proven.keepers);
+            is_led_by && holders.contains(&me) && !proven.keepers.contains(&me)
+        } else {
+            holders == proven.keepers && self.membership.duty(nar, copies, &holders) == Duty::None
+        };
+        Ok(!may_go)
     }
 }
 
@@ -93,7 +121,11 @@ pub(crate) async fn find(node: &Node, keep: Duration) -> Result<Surplus, NodeErr
         }
         for (nar, manifest, holders) in page {
             if may_drop(&holders, |holder| told.get(&(*holder, manifest)).copied()) {
-                surplus.proven.insert(nar, holders);
+                let proof = Proof {
+                    keepers: holders,
+                    is_placed_here: false,
+                };
+                surplus.add(nar, proof);
             }
         }
     }
@@ -129,6 +161,10 @@ fn look(
 }
 
 /// A part of a NAR is a copy too, as far as it goes: it stays as long as a whole one would.
-fn is_here(node: &Node, nar: &NarHash, record: &tetryx_state::records::NarRecord) -> Result<bool, NodeError> {
+pub(super) fn is_here(
+    node: &Node,
+    nar: &NarHash,
+    record: &tetryx_state::records::NarRecord,
+) -> Result<bool, NodeError> {
     Ok(is_complete(node, nar, record)? || node.store().contains_manifest(&record.manifest)?)
 }

@@ -19,10 +19,10 @@ use super::body::{NarBody, ReadError, Source};
 use super::conditional::{self, Selection};
 use super::pull::{self, Reader};
 use super::pullable;
-use crate::Node;
 use crate::http::auth::Visitor;
 use crate::http::error::HttpError;
 use crate::outbox::PROVISIONAL;
+use crate::{Node, room};
 
 const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/x-nix-nar");
 const BYTES: HeaderValue = HeaderValue::from_static("bytes");
@@ -83,7 +83,54 @@ pub(super) async fn get(
     }
 
     node.replication().touch(&hash, node.clock().elapsed());
-    let source = source(node, &hash, nar).await?;
+    let wanted = Wanted {
+        nar: hash,
+        record: nar,
+        method,
+        headers,
+    };
+    match stream(node, &wanted, answer.clone()).await {
+        // A frame was healed by one of another length, and the file as it is now was not looked at yet.
+        Err(Failed::Read(ReadError::Length { .. })) => stream(node, &wanted, answer).await,
+        streamed => streamed,
+    }
+    .map_err(HttpError::from)
+}
+
+/// A file that a client asks for.
+struct Wanted<'a> {
+    nar: NarHash,
+    record: NarRecord,
+    method: &'a Method,
+    headers: &'a HeaderMap,
+}
+
+/// Why a file is not streamed.
+enum Failed {
+    Http(HttpError),
+    Read(ReadError),
+}
+
+impl From<HttpError> for Failed {
+    fn from(error: HttpError) -> Self {
+        Self::Http(error)
+    }
+}
+
+impl From<Failed> for HttpError {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Http(error) => error,
+            Failed::Read(ReadError::Pull(error)) => error.into(),
+            Failed::Read(error) => Self::internal(&error),
+        }
+    }
+}
+
+/// Begins to stream the file as it is here, or comes here.
+async fn stream(node: &Node, wanted: &Wanted<'_>, mut answer: HeaderMap) -> Result<Response, Failed> {
+    let (method, headers) = (wanted.method, wanted.headers);
+    let source = source(node, &wanted.nar, wanted.record.clone()).await?;
     let etag = source.layout.etag().to_owned();
     let file_size = source.layout.file_size();
     answer.insert(header::ETAG, header_value(etag.clone()));
@@ -108,17 +155,13 @@ pub(super) async fn get(
                 .with_header(
                     header::CONTENT_RANGE,
                     header_value(format!("bytes */{file_size}")),
-                ));
+                )
+                .into());
         }
     };
     answer.insert(header::CONTENT_LENGTH, (part.end - part.start).into());
     let sent = node.metrics().nar_bytes_sent.clone();
-    let body = NarBody::open(source, part, sent)
-        .await
-        .map_err(|error| match error {
-            ReadError::Pull(error) => error.into(),
-            error => HttpError::internal(&error),
-        })?;
+    let body = NarBody::open(source, part, sent).await.map_err(Failed::Read)?;
     Ok((status, answer, Body::new(body)).into_response())
 }
 
@@ -127,6 +170,14 @@ async fn source(node: &Node, nar: &NarHash, record: NarRecord) -> Result<Source,
     let (layout, reader) = match pull::local(node, nar, &record).await? {
         Some(layout) => (layout, None),
         None => {
+            let (store, manifest) = (Arc::clone(node.store()), record.manifest);
+            if !node
+                .io()
+                .run(move || store.contains_manifest(&manifest))
+                .await??
+            {
+                room::ensure(node, record.file_size).await?;
+            }
             let reader = Reader::open(node, nar, &record)?;
             (reader.layout(node, nar, &record).await?, Some(reader))
         }

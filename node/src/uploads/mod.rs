@@ -20,7 +20,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, post, put};
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tetryx_protocol::api::{
     CommitUploadRequest, CommitUploadResponse, ErrorName, StartUploadResponse, UploadNarQuery,
@@ -41,7 +41,7 @@ use crate::config::Config;
 use crate::http::auth::Caller;
 use crate::http::error::HttpError;
 use crate::http::extract::{ApiJson, Param, Parameters, unreadable_body};
-use crate::{Node, NodeError, replication};
+use crate::{Node, NodeError, replication, room};
 
 /// NARs received at once. Each holds about 1 MiB; more wait, and their clients with them.
 const NARS_AT_ONCE: usize = 128;
@@ -90,6 +90,7 @@ async fn start(
 ) -> Result<(StatusCode, ApiJson<StartUploadResponse>), HttpError> {
     caller.cache(&node, &cache, CachePermission::Push)?;
     release_ended(&node).await?;
+    room::ensure(&node, room::LEAST + 1).await?;
     let mut id = [0; 16];
     node.entropy().fill(&mut id);
     let upload = UploadId::from_bytes(id);
@@ -146,6 +147,7 @@ async fn put_nar(
     Param(upload): Param<UploadId>,
     Param(nar_hash): Param<NarHash>,
     Parameters(query): Parameters<UploadNarQuery>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<ApiJson<UploadNarResponse>, HttpError> {
     let lease = enter(&node, &caller, &upload)?;
@@ -157,6 +159,8 @@ async fn put_nar(
         );
         return Err(HttpError::new(ErrorName::TooLarge, message));
     }
+    // What comes is new here, and stored as it comes. Who does not say how much it is hears of it as it comes.
+    room::ensure(&node, content_length(&headers)).await?;
     let _place = node
         .uploads()
         .receiving
@@ -192,6 +196,13 @@ async fn put_nar(
         received_chunks,
         received_bytes,
     }))
+}
+
+/// How many bytes the client says that it sends; 0 if it does not say.
+fn content_length(headers: &HeaderMap) -> u64 {
+    let length = headers.get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    length.unwrap_or(0)
 }
 
 async fn commit(

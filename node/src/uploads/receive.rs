@@ -20,9 +20,9 @@ use tetryx_protocol::api::ErrorName;
 
 use super::ingest::{Claim, Ingest, IngestError, Ingested};
 use super::session::Lease;
-use crate::Node;
 use crate::http::error::HttpError;
 use crate::http::extract::unreadable_body;
+use crate::{Node, room};
 
 /// Bytes of a stream that are decoded in one go.
 const BATCH_BYTES: usize = 512 << 10;
@@ -55,6 +55,11 @@ pub(super) async fn receive(
         let batch = batch.map_err(|error| unreadable_body(&error, &error.to_string()))?;
         if batch.is_empty() {
             return Ok(node.io().run(move || ingest.finish()).await??);
+        }
+        let bytes: usize = batch.iter().map(Bytes::len).sum();
+        if let Err(full) = room::ensure(node, bytes as u64).await {
+            discard(&mut body).await;
+            return Err(full.into());
         }
         working = decode(node, ingest, batch).await;
     }

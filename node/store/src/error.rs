@@ -26,8 +26,8 @@ pub enum StoreError {
     },
     /// No room: the disk or the quota is exhausted. Reads and collection still work.
     #[error(
-        "the chunk store is full: {needed} bytes needed, {free} free; run a collection, delete paths, or \
-         raise the quota or the disk's size, then try again"
+        "the chunk store is full: {needed} bytes needed, {free} free; raise store.quota or give the node more \
+         disk, run a collection with 'tetryx-node gc --once', or shorten the retention of caches, then try again"
     )]
     Full {
         /// Bytes the store may still use, after what it keeps back for collection.

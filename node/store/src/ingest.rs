@@ -201,9 +201,10 @@ impl Inner {
     }
 
     /// What ingest leaves of the disk, so that the index can take a collection's changes and sparse
-    /// segments can be rewritten: a quarter of a segment.
+    /// segments can be rewritten: a quarter of a segment at least.
     fn reserve(&self) -> u64 {
-        self.config.segment_bytes / 4
+        let least = self.config.segment_bytes / 4;
+        self.config.reserve.map_or(least, |reserve| reserve.max(least))
     }
 
     /// Puts the figures into an error that says the disk is full.

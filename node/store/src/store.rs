@@ -25,6 +25,8 @@ pub struct StoreConfig {
     pub index_cache_bytes: u64,
     /// The most bytes that packs and index may take; `None` leaves it to the disk.
     pub quota: Option<u64>,
+    /// Bytes of the disk that are left to others; `None` leaves a quarter of a segment.
+    pub reserve: Option<u64>,
     /// The share of the packs that may be garbage after a collection and its rewriting, in percent. Less
     /// means that more live records are copied to free the same.
     pub garbage_max_percent: u8,
@@ -36,6 +38,7 @@ impl Default for StoreConfig {
             segment_bytes: 64 << 20,
             index_cache_bytes: 32 << 20,
             quota: None,
+            reserve: None,
             garbage_max_percent: 10,
         }
     }

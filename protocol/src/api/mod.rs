@@ -2,6 +2,7 @@
 //!
 //! Requests refuse unknown fields; answers may grow, so readers ignore fields they do not know.
 
+mod doctor;
 mod error;
 mod gc;
 mod members;
@@ -22,6 +23,7 @@ use crate::store_path::{StoreDir, StorePath, StorePathHash};
 use crate::time::UtcTime;
 use crate::token::TokenClaims;
 
+pub use doctor::*;
 pub use error::{ApiError, ErrorName};
 pub use gc::*;
 pub use members::*;
@@ -123,6 +125,9 @@ pub struct StoreStatus {
     pub quota_bytes: Option<u64>,
     /// Bytes that may still be put, limited by the disk and the quota.
     pub free_bytes: u64,
+    /// How far reading everything back is.
+    #[serde(default)]
+    pub scrub: ScrubStatus,
 }
 
 /// A cache, as the API shows it.

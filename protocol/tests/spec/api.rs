@@ -274,6 +274,17 @@ fn the_json_of_version_1_is_this() {
     let mut document = Document::default();
     document.add("StatusResponse", status());
     document.add(
+        "DoctorReport",
+        DoctorReport {
+            checks: vec![DoctorCheck {
+                name: "room".to_owned(),
+                state: CheckState::Warning,
+                evidence: "12.0 MiB may still be stored".to_owned(),
+                fix: Some("raise store.quota".to_owned()),
+            }],
+        },
+    );
+    document.add(
         "CacheList",
         CacheList {
             caches: vec![cache_info()],

@@ -30,6 +30,7 @@ const SMALL: StoreConfig = StoreConfig {
     segment_bytes: 4 << 10,
     index_cache_bytes: 1 << 20,
     quota: None,
+    reserve: None,
     garbage_max_percent: 10,
 };
 const UPLOAD: PinId = PinId([1; 16]);
