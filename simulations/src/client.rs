@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use http::{Method, StatusCode};
 use tetryx_protocol::api::{CommitUploadRequest, StartUploadResponse};
 use tetryx_protocol::hash::{ChunkHash, NarHash};
@@ -59,13 +60,12 @@ impl<'a> Upload<'a> {
 
     pub async fn put(&self, nar: &NarHash, nar_size: u64, body: impl Into<Body>) -> Answer {
         let path = self.path(&format!("/nars/{nar}?nar_size={nar_size}"));
-        self.node
-            .send(
-                request(Method::PUT, &path, Some(self.token))
-                    .body(body.into())
-                    .unwrap(),
-            )
-            .await
+        let mut request = request(Method::PUT, &path, Some(self.token));
+        let body = body.into();
+        if let Some(length) = body.size_hint().exact() {
+            request = request.header(CONTENT_LENGTH, length);
+        }
+        self.node.send(request.body(body).unwrap()).await
     }
 
     /// Sends a stream as the NAR of a path.

@@ -22,6 +22,7 @@ pub enum Promise {
     NothingLiveCollected,
     KeptForItsTime,
     NothingLeaks,
+    DamageFound,
     RevokedRefused,
     LiveAccepted,
     Linearizable,
@@ -56,6 +57,7 @@ impl fmt::Display for Promise {
                 "a path leaves by itself when its time is over by the log, and nothing keeps it; and then it does"
             }
             Self::NothingLeaks => "what nobody needs any more gives its place back",
+            Self::DamageFound => "what a disk damages is found within a round of scrubbing",
             Self::RevokedRefused => "a revoked token is refused wherever the revocation is applied",
             Self::LiveAccepted => "a token that nobody revoked counts, everywhere, as long as it says",
             Self::Linearizable => "caches, tokens and paths are as if there were one copy of them",

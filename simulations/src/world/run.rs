@@ -211,6 +211,12 @@ impl World {
         config.gc.interval = Duration::from_secs(common.u64(120..3600));
         config.uploads.session_ttl = Duration::from_secs(common.u64(600..3600));
         config.store.segment_size = Size::mib(chance.u64(1..8));
+        config.scrub.period = Duration::from_secs(common.u64(600..3600));
+        let (has_tight, tight, quota) = (common.u8(0..3) == 0, common.usize(1..3), common.u64(16..40));
+        if has_tight && self.plan().stations > 2 && number == tight {
+            config.store.segment_size = Size::mib(1);
+            config.store.quota = Some(Size::mib(quota));
+        }
         config
     }
 }

@@ -20,7 +20,14 @@ impl Seen {
         let mut found = Holdings::default();
         for (nar, row) in &asked.nars {
             found.live.insert(*nar);
-            if asked.holders(nar).contains(&each.station.node_id()) {
+            // Want of room is a reason to give up a copy for those only that come after so many others.
+            let kept_by = usize::from(each.node.config().replication.write_replicas);
+            if asked
+                .holders(nar)
+                .iter()
+                .take(kept_by)
+                .any(|holder| *holder == each.station.node_id())
+            {
                 found.owed.insert(*nar);
             }
             if is_whole(store, &row.manifest)? && self.stock.is_whole(each.number(), &row.manifest) {

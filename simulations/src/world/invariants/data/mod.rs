@@ -22,6 +22,7 @@ mod fixture;
 mod holdings;
 mod leaving;
 mod outbox;
+mod quarantine;
 mod reading;
 mod rest;
 mod revoked;
@@ -49,6 +50,7 @@ use self::collected::Holdings;
 use self::copies_kept::CopiesKept;
 use self::durable_first::DurableFirst;
 use self::outbox::OutboxKept;
+use self::quarantine::Quarantine;
 use self::stock::Stock;
 use crate::world::{Promise, Station, World};
 
@@ -75,6 +77,8 @@ struct Seen {
     holdings: BTreeMap<usize, (ClientId, Holdings)>,
     /// The paths that may leave, by the newest state that was seen.
     brief: Option<leaving::Brief>,
+    /// What each station's disk has damaged and its store does not know of.
+    quarantines: BTreeMap<usize, Quarantine>,
     /// The most NARs that a state ever had.
     nars_max: usize,
     looks: u64,
@@ -175,6 +179,7 @@ fn look(world: &World) {
             };
             let judged = bounds::judge(&each.node.in_memory(), size);
             report_of(world, Promise::Bounded, &each.station, judged);
+            seen.judge_quarantine(world, each);
         }
         if (seen.looks + each.number() as u64).is_multiple_of(6 * SELDOM) {
             seen.note_holdings(each);
@@ -220,6 +225,24 @@ impl Seen {
             }
             report(world, Promise::KeptForItsTime, judged.map(drop));
         }
+    }
+
+    /// Judges whether a station's scrubbing finds what its disk has damaged.
+    fn judge_quarantine(&mut self, world: &World, each: &Running) {
+        let store = each.node.store();
+        // A store whose disk fails says nothing.
+        let Ok(round) = store.last_scrub() else { return };
+        let damaged = self.stock.damaged_on(each.number());
+        let trusted = damaged
+            .into_iter()
+            .filter(|object| quarantine::takes_for_intact(store, object) == Some(true))
+            .collect();
+        if round.is_some_and(|round| round.found > 0) {
+            world.count("scrub found damage");
+        }
+        let quarantine = self.quarantines.entry(each.number()).or_default();
+        let judged = quarantine.look(&trusted, round.map(|round| round.begun));
+        report_of(world, Promise::DamageFound, &each.station, judged);
     }
 
     fn look_at_disks(&mut self, world: &World) {

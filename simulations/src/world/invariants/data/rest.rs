@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tetryx_protocol::hash::ManifestHash;
+use tetryx_protocol::id::NodeId;
 use tetryx_store::{ChunkStore, Object};
 
 use super::asked::Asked;
@@ -108,37 +109,29 @@ fn longest_pin(world: &World) -> Duration {
     left.max().unwrap_or_default()
 }
 
-/// Reads every store back, so that each knows what its disk has damaged.
+/// Has every station read its store back and heal it, as an operator would.
 async fn scrub(world: &World) {
     for each in members(world) {
-        let store = std::sync::Arc::clone(each.node.store());
-        match each.node.io().run(move || store.verify()).await {
-            Ok(Ok(found)) => {
-                if !found.corrupt_chunks.is_empty() || !found.corrupt_manifests.is_empty() {
+        match each.node.scrub_once(None, |_| {}).await {
+            Ok(done) => {
+                if done.found > 0 {
                     world.count("damage found at rest");
                 }
-                judge_scrub(world, &each, &found);
+                judge_blamed(world, &each);
             }
-            Ok(Err(error)) => {
-                let why = Err(format!("it cannot be read back: {error}"));
+            Err(error) => {
+                let why = Err(format!("it cannot be read back: {}", error.chain()));
                 report_of(world, Promise::ServedAsNamed, &each.station, why);
             }
-            // A panic is told elsewhere.
-            Err(_) => {}
         }
     }
 }
 
-/// What is damaged must have been damaged by the disk: index and packs agree otherwise.
-fn judge_scrub(world: &World, each: &Running, found: &tetryx_store::VerifyReport) {
+/// What is in quarantine must have been damaged by the disk: index and packs agree otherwise.
+fn judge_blamed(world: &World, each: &Running) {
     let seen = world.inner.data.0.lock();
-    let chunks = found.corrupt_chunks.iter().map(|chunk| Object::Chunk(*chunk));
-    let manifests = found
-        .corrupt_manifests
-        .iter()
-        .map(|manifest| Object::Manifest(*manifest));
-    let mut all = chunks.chain(manifests);
-    if let Some(object) = all.find(|object| !seen.stock.was_hit_on(each.number(), object)) {
+    let mut blamed = each.node.store().damaged().into_iter();
+    if let Some(object) = blamed.find(|object| !seen.stock.was_hit_on(each.number(), object)) {
         let why = Err(format!(
             "the store names a record of {object:?} that is not intact, and the disk has damaged none"
         ));
@@ -174,6 +167,7 @@ fn placed(world: &World) -> Result<(), String> {
             .stations()
             .iter()
             .filter(|station| holders.contains(&station.node_id()))
+            .filter(|station| !may_do_without(station, &holders))
             .map(Station::number)
             .collect();
         let whole = seen.stock.whereabouts(&row.manifest).whole;
@@ -188,6 +182,14 @@ fn placed(world: &World) -> Result<(), String> {
         copies_kept::at_rest(nar, &holders, &having)?;
     }
     Ok(())
+}
+
+/// Whether a station with little room may leave a copy to those who come before it.
+fn may_do_without(station: &Station, holders: &[NodeId]) -> bool {
+    let Some(node) = station.node() else { return false };
+    let kept_by = usize::from(node.config().replication.write_replicas);
+    let rank = holders.iter().position(|holder| *holder == station.node_id());
+    node.config().store.quota.is_some() && rank.is_some_and(|rank| rank >= kept_by)
 }
 
 /// Whether disks have damaged something of which there is no other copy.

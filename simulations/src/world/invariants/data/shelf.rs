@@ -163,6 +163,12 @@ impl Shelf {
         self.hit.contains(object)
     }
 
+    /// What was damaged and is not there otherwise.
+    pub(super) fn damaged(&self) -> Vec<Object> {
+        let damaged = self.hit.iter().filter(|object| !self.has(object));
+        damaged.copied().collect()
+    }
+
     /// The chunks of which an intact record was damaged.
     pub(super) fn hit_chunks(&self) -> Vec<ChunkHash> {
         let chunks = self.hit.iter().filter_map(|object| match object {

@@ -126,6 +126,12 @@ impl Stock {
             .is_some_and(|shelf| shelf.was_hit(object))
     }
 
+    /// What a machine's disk damaged and has no intact record of.
+    pub(super) fn damaged_on(&self, number: usize) -> Vec<Object> {
+        let shelf = self.shelves.get(number);
+        shelf.map_or_else(Vec::new, Shelf::damaged)
+    }
+
     /// The chunks that a machine's disk damaged.
     pub(super) fn hit_on(&self, number: usize) -> Vec<ChunkHash> {
         let shelf = self.shelves.get(number);
