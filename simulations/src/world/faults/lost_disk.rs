@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Method;
 use tetryx_state::query;
 
-use super::super::{Fault, Station, World};
+use super::super::{Fault, Station, World, invariants};
 use super::atlas::{self, Harm};
 use super::membership;
 use super::pace::Pace;
@@ -37,6 +37,7 @@ pub(crate) async fn run(world: World) {
         if !is_dispensable(&world, &victim) {
             continue;
         }
+        invariants::data::look(&world);
         world.trouble().atlas().begin(victim.number(), Harm::Loss);
         world.trace(format_args!("the disk of {victim:?} is lost"));
         world.oracle().members().is_removed(victim.number());

@@ -149,7 +149,11 @@ mod tests {
             leader: node(2),
             is_granted: false,
         });
-        assert_eq!(check(&voting, &voting), Ok(()), "the vote is durable, and does not count yet");
+        assert_eq!(
+            check(&voting, &voting),
+            Ok(()),
+            "the vote is durable, and does not count yet"
+        );
         check(&voting, &restarted(&voting)).expect_err("it counts after a restart");
 
         let mut campaigning = before.clone();

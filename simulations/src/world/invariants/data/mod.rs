@@ -159,8 +159,8 @@ async fn run(world: World) {
     }
 }
 
-/// Looks at everything in one moment.
-fn look(world: &World) {
+/// Looks at everything in one moment. Also before a disk is lost: what was on it then counts.
+pub(in crate::world) fn look(world: &World) {
     let mut seen = world.inner.data.0.lock();
     let running = running(world);
     seen.looks += 1;
