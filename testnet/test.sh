@@ -1,5 +1,6 @@
 #!/bin/sh
-# Every test there is: format, lints, unit, property, golden and end-to-end tests, doc tests. See README.md.
+# Every test there is: format, lints, unit, property, golden and end-to-end tests, doc tests, simulated worlds. See
+# README.md.
 set -eu
 cd "$(dirname "$0")/.."
 ./testnet/setup.sh test
@@ -23,4 +24,10 @@ else
     step cargo test --package tetryx-testnet --lib --bins --tests -- --test-threads=1
 fi
 step cargo test --workspace --doc
+
+# Simulated worlds (docs/SIMULATION.md): 24 hours of whole clusters under faults, some worlds twice, which must not
+# differ, and deliberate bugs, each of which must be found. Without --package, so that nothing is built anew.
+step cargo run --quiet --bin tetryx-simulations -- --seeds 1..49 --hours 0.5
+step cargo run --quiet --bin tetryx-simulations -- --seeds 101..107 --hours 0.25 --twice
+step cargo run --quiet --bin tetryx-simulations --features tetryx-simulations/mutants -- --mutants
 echo "== everything passed"
