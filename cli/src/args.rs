@@ -77,6 +77,8 @@ pub(crate) enum Command {
     },
     /// Show the state of the server and of its cluster
     Status,
+    /// Check the server and its data; fails if something is damaged and could not be healed
+    Doctor,
     /// Show what the server took while it was cut off from the cluster, and what became of it
     Outbox,
 }

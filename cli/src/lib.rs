@@ -13,6 +13,7 @@ mod caches;
 mod clock;
 mod config;
 mod context;
+mod doctor;
 mod duration;
 mod files;
 mod gc;
@@ -84,6 +85,7 @@ fn run(context: &Context, command: Command) -> Result<bool> {
             Command::Node(command) => return nodes::run(context, command).await,
             Command::Gc { dry_run } => return gc::run(context, dry_run).await,
             Command::Status => status::run(context).await?,
+            Command::Doctor => return doctor::run(context).await,
             Command::Outbox => outbox::run(context).await?,
         }
         Ok(true)

@@ -182,6 +182,11 @@ fn pins_end_and_space_comes_back() {
 }
 
 #[test]
+fn a_doctor_fails_only_on_damage() {
+    check("doctor");
+}
+
+#[test]
 fn nodes_are_invited_listed_drained_and_removed() {
     check("nodes");
 }

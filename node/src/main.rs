@@ -12,7 +12,7 @@ use tetryx_node::http::router::router;
 use tetryx_node::membership::Check;
 use tetryx_node::places::{self, DataDir};
 use tetryx_node::recovery::Survivor;
-use tetryx_node::{Ending, Node, NodeError, control, first_start, open};
+use tetryx_node::{Ending, Node, NodeError, ScrubProgress, control, first_start, open};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The Tetryx station daemon: a Nix binary cache that needs nothing else.
@@ -46,6 +46,14 @@ enum Command {
     /// Collect garbage, whether the node runs or not
     Gc {
         /// One collection, then exit
+        #[arg(long, required = true)]
+        once: bool,
+    },
+    /// Read everything stored back, and fetch anew what is damaged, whether the node runs or not
+    ///
+    /// Exits with 1 when something that is needed stays damaged.
+    Scrub {
+        /// One round, then exit
         #[arg(long, required = true)]
         once: bool,
     },
@@ -93,6 +101,11 @@ async fn main() -> ExitCode {
         Command::Join { ticket } => run(arguments.options, Some(&ticket)).await,
         Command::Recover { confirm } => recover(arguments.options, confirm.as_deref()),
         Command::Gc { once: _ } => collect(arguments.options).await,
+        Command::Scrub { once: _ } => match scrub(arguments.options).await {
+            Ok(true) => Ok(()),
+            Ok(false) => return ExitCode::FAILURE,
+            Err(error) => Err(error),
+        },
         Command::CheckConfig => check_config(&arguments.options),
     };
     match done {
@@ -250,6 +263,60 @@ async fn collect(options: Options) -> anyhow::Result<()> {
         summary.manifests_removed,
         summary.uploads_dropped
     ))
+}
+
+/// One scrub, by the node that runs on the data or, if none does, by this process. Whether all that is needed is sound.
+async fn scrub(options: Options) -> anyhow::Result<bool> {
+    let setup = Setup::load(options)?;
+    start_logging(&setup.config)?;
+    let summary = match setup.claim_data_dir() {
+        Ok(data_dir) => {
+            let node = open::open_offline(setup.config.clone(), &data_dir).await?;
+            let summary = node.scrub_once(None, tell_progress).await?;
+            node.shutdown().await?;
+            summary
+        }
+        // A node runs on it: have that one do it.
+        Err(NodeError::DataDirInUse { path }) => match control::scrub(&path, tell_progress).await? {
+            Some(summary) => summary,
+            None => return Err(NodeError::DataDirInUse { path }.into()),
+        },
+        Err(error) => return Err(error.into()),
+    };
+    let mut text = format!(
+        "read {} back: {} chunks and manifests checked, {} found damaged, {} healed\n",
+        rough(summary.bytes),
+        summary.records,
+        summary.found,
+        summary.healed
+    );
+    if summary.damaged_nars > 0 {
+        text.push_str(&format!("{} NARs are damaged:\n", summary.damaged_nars));
+        for damaged in &summary.damaged {
+            text.push_str(&format!("  {damaged}\n"));
+        }
+        text.push_str(
+            "No other node could be asked, or none has them. A running node goes on trying; else push their paths \
+             again, or delete them.\n",
+        );
+    }
+    say(&text)?;
+    Ok(summary.damaged_nars == 0)
+}
+
+fn tell_progress(progress: ScrubProgress) {
+    let ScrubProgress {
+        bytes,
+        bytes_total,
+        found,
+    } = progress;
+    let percent = (bytes * 100).checked_div(bytes_total).unwrap_or(100);
+    tracing::info!(found, "{percent} % of {} read back", rough(bytes_total));
+}
+
+/// A size for people.
+fn rough(bytes: u64) -> bytesize::Display {
+    bytesize::ByteSize(bytes).display().iec()
 }
 
 fn check_config(options: &Options) -> anyhow::Result<()> {

@@ -15,6 +15,7 @@ mod repush;
 mod setting;
 mod size;
 mod table;
+mod upkeep;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -44,6 +45,8 @@ pub enum What {
     Size,
     /// Resident memory, idle and at its highest
     Memory,
+    /// The latency of pulls during collections and a scrub, beside a quiet station
+    Upkeep,
     /// Records a second and their latency, three nodes on loopback, beside etcd
     Commits,
     /// From the kill of the leader to the next write, beside etcd
@@ -111,13 +114,14 @@ pub fn run(asked: What, corpus: Option<PathBuf>, rounds: u8, footing: Footing) -
 /// One station and its clients, and the copy of everything to a second one.
 fn with_corpus(asked: What, setting: &Setting) -> Result<()> {
     type Measure = fn(&Setting) -> Result<Table>;
-    let all: [(What, Measure); 7] = [
+    let all: [(What, Measure); 8] = [
         (What::Push, push::run),
         (What::Repush, repush::run),
         (What::Pull, pull::run),
         (What::Narinfo, narinfo::run),
         (What::Size, size::run),
         (What::Memory, memory::run),
+        (What::Upkeep, upkeep::run),
         (What::Copy, copies::run),
     ];
     let mut wanted = all.iter().filter(|(what, _)| what.is_part_of(asked));

@@ -211,6 +211,16 @@ impl Station {
         Finished::run(command)?.ok()
     }
 
+    /// Runs `tetryx-node scrub --once`, beside the station if it is running.
+    ///
+    /// # Errors
+    /// When it fails, or something stays damaged.
+    pub fn scrub(&self) -> Result<String> {
+        let mut command = self.command()?;
+        command.args(["scrub", "--once"]);
+        Finished::run(command)?.ok()
+    }
+
     /// Kills it, as a power cut would.
     ///
     /// # Errors

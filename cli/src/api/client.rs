@@ -16,9 +16,9 @@ use serde::de::DeserializeOwned;
 use tetryx_protocol::api::{
     ApiError, CacheInfo, CacheList, CommitUploadRequest, CommitUploadResponse, ConfigureCacheRequest,
     CreateCacheRequest, CreateInviteRequest, CreateInviteResponse, CreateTokenRequest, CreateTokenResponse,
-    DrainMemberResponse, GcRequest, GcResponse, MemberList, MissingPathsRequest, MissingPathsResponse,
-    OutboxReport, PathsPage, PinPathQuery, RemoveMemberResponse, StartUploadResponse, StatusResponse, TokenList,
-    UploadNarResponse,
+    DoctorReport, DrainMemberResponse, GcRequest, GcResponse, MemberList, MissingPathsRequest,
+    MissingPathsResponse, OutboxReport, PathsPage, PinPathQuery, RemoveMemberResponse, StartUploadResponse,
+    StatusResponse, TokenList, UploadNarResponse,
 };
 use tetryx_protocol::cache::CacheName;
 use tetryx_protocol::hash::{ChunkHash, NarHash};
@@ -279,6 +279,10 @@ impl Client {
         let path = format!("/members/{node}");
         let send = || async { read_json(self.send(self.request(Method::DELETE, &path)).await?).await };
         self.retried(Repeat::OnlyIfUnsent, send).await
+    }
+
+    pub(crate) async fn doctor(&self) -> Result<DoctorReport> {
+        self.get("/doctor").await
     }
 
     pub(crate) async fn outbox(&self) -> Result<OutboxReport> {
