@@ -190,6 +190,9 @@ pub(crate) async fn preview(
     keep_surplus: Duration,
     forecast: Forecast,
 ) -> Result<Garbage, NodeError> {
+    // What has ended protects nothing: a collection would begin with that, too.
+    uploads::release_ended(node).await?;
+    replication::release_ended(node).await?;
     let surplus = replication::find_surplus(node, keep_surplus).await?;
     let in_background = node.clone();
     let look = move || {
