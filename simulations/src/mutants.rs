@@ -2,7 +2,8 @@
 //! until a promise is broken.
 //!
 //! # Invariants
-//! - What counts as found is a broken promise of those that the bug is about, not just any.
+//! - What counts as found is a broken promise of those that the bug is about, not just any, in a world that keeps every
+//!   promise without the bug.
 
 use std::fmt;
 
@@ -182,7 +183,24 @@ impl Hunt {
             };
             matches!(found, Found::Other { .. })
         });
-        found
+        match found {
+            Found::By { seed, .. } => self.unless_also_without(batch, seed).unwrap_or(found),
+            _ => found,
+        }
+    }
+
+    /// What the same world breaks when the bug is away.
+    fn unless_also_without(&self, batch: Batch, seed: u64) -> Option<Found> {
+        let without = Batch {
+            arguments: Vec::new(),
+            ..batch
+        };
+        let what = match without.run(seed) {
+            Ok(report) => report.violation?.promise,
+            Err(error) => error.to_string(),
+        };
+        let what = format!("without the bug, too: {what}");
+        Some(Found::Other { seed, what })
     }
 }
 
