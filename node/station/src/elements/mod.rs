@@ -1,0 +1,76 @@
+//! Element sets: mean elements at an epoch, as they are published.
+//!
+//! An OMM (CCSDS 502.0-B-3, Orbit Data Messages) as JSON, CSV, KVN or XML is the primary form; the TLE of two or three
+//! lines is the older one, with Alpha-5 numbers. [`read`] tells which it is by looking.
+//!
+//! # Invariants
+//! - What was read can be propagated: every number is finite and within the range that its field allows, and SGP4 starts
+//!   from it.
+//! - An element set keeps the text that it was read from, and reading that text again gives the same.
+//! - One bad entry costs no other.
+//!
+//! # Non-goals
+//! - Fetching: whoever calls brings the text.
+//! - Element sets of other theories than SGP4, such as SGP4-XP: they are refused by name.
+
+mod catalogue_number;
+mod csv;
+mod fields;
+mod json;
+mod kvn;
+mod location;
+mod problem;
+mod read;
+mod tle;
+mod xml;
+
+pub use catalogue_number::CatalogueNumber;
+pub use problem::{ElementsError, Problem};
+pub use read::{Format, read, read_bytes, read_one};
+
+use std::sync::Arc;
+
+use crate::time::SkyTime;
+
+/// Mean elements of one object at their epoch, for SGP4 in the frame TEME.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Elements {
+    /// `OBJECT_NAME`, or the line above a TLE.
+    pub name: Option<String>,
+    /// `NORAD_CAT_ID`.
+    pub catalogue_number: CatalogueNumber,
+    /// `OBJECT_ID`, such as 1998-067A; from a TLE in that form too.
+    pub designator: Option<String>,
+    /// `EPOCH`, in UTC.
+    pub epoch: SkyTime,
+    /// `MEAN_MOTION` in revolutions a day (Kozai's).
+    pub mean_motion_rev_day: f64,
+    /// `ECCENTRICITY`, in [0, 1).
+    pub eccentricity: f64,
+    /// `INCLINATION` in degrees.
+    pub inclination_deg: f64,
+    /// `RA_OF_ASC_NODE` in degrees.
+    pub ascending_node_deg: f64,
+    /// `ARG_OF_PERICENTER` in degrees.
+    pub pericenter_deg: f64,
+    /// `MEAN_ANOMALY` in degrees.
+    pub mean_anomaly_deg: f64,
+    /// `BSTAR`, the drag term, per Earth radius.
+    pub bstar: f64,
+    /// The form they came in.
+    pub format: Format,
+    /// The text that this element set alone was read from.
+    pub source: Arc<str>,
+}
+
+impl Elements {
+    /// The name, or the catalogue number if there is none.
+    pub fn label(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.catalogue_number.to_string())
+    }
+
+    /// How old they are at a time, in days; negative before their epoch.
+    pub fn age_days(&self, at: SkyTime) -> f64 {
+        at.seconds_since(self.epoch) / 86_400.0
+    }
+}
