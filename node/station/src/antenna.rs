@@ -40,14 +40,24 @@ impl RotatorLimits {
             within("elevation limit in degrees", value, -90.0, 180.0, "-90 to 180")?;
         }
         for value in [slew_rate_deg_s.0, slew_rate_deg_s.1] {
-            within("slew rate in degrees a second", value, 1e-6, 1e3, "more than 0 to 1000")?;
+            within(
+                "slew rate in degrees a second",
+                value,
+                1e-6,
+                1e3,
+                "more than 0 to 1000",
+            )?;
         }
         for (what, (begin, end)) in [("azimuth", azimuth_deg), ("elevation", elevation_deg)] {
             if begin >= end {
                 return Err(StationError::Limits { what, begin, end });
             }
         }
-        Ok(Self { azimuth_deg, elevation_deg, slew_rate_deg_s })
+        Ok(Self {
+            azimuth_deg,
+            elevation_deg,
+            slew_rate_deg_s,
+        })
     }
 
     /// Lowest and highest azimuth in degrees.
@@ -77,7 +87,8 @@ impl RotatorLimits {
             let (low, high) = self.elevation_deg;
             (low..=high).contains(&elevation)
         };
-        (turns(azimuth_deg) && tilts(elevation_deg)) || (turns(azimuth_deg + 180.0) && tilts(180.0 - elevation_deg))
+        (turns(azimuth_deg) && tilts(elevation_deg))
+            || (turns(azimuth_deg + 180.0) && tilts(180.0 - elevation_deg))
     }
 }
 
@@ -105,7 +116,11 @@ impl Band {
             });
         }
         if low >= high {
-            return Err(StationError::Limits { what: "band", begin: low.get(), end: high.get() });
+            return Err(StationError::Limits {
+                what: "band",
+                begin: low.get(),
+                end: high.get(),
+            });
         }
         Ok(Self { low, high })
     }
@@ -167,7 +182,10 @@ mod tests {
     #[test]
     fn limits_that_contradict_each_other_are_refused() {
         let error = RotatorLimits::new((90.0, 0.0), (0.0, 90.0), (6.0, 6.0)).unwrap_err();
-        assert_eq!(error.to_string(), "azimuth ends at 0 before it begins at 90; swap them");
+        assert_eq!(
+            error.to_string(),
+            "azimuth ends at 0 before it begins at 90; swap them"
+        );
         assert!(RotatorLimits::new((0.0, 360.0), (0.0, 90.0), (0.0, 6.0)).is_err());
         assert!(RotatorLimits::new((0.0, f64::NAN), (0.0, 90.0), (6.0, 6.0)).is_err());
     }
@@ -181,7 +199,10 @@ mod tests {
             receives: Vec::new(),
             sends: Vec::new(),
         };
-        assert_eq!(antenna.usable_mask().unwrap().points(), [(0.0, 10.0), (90.0, 20.0)]);
+        assert_eq!(
+            antenna.usable_mask().unwrap().points(),
+            [(0.0, 10.0), (90.0, 20.0)]
+        );
     }
 
     #[test]

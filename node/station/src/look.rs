@@ -39,7 +39,11 @@ pub struct Look {
 impl Tracker {
     /// Looks from a site.
     pub const fn new(propagator: Propagator, site: Site, earth: EarthRotation) -> Self {
-        Self { propagator, site, earth }
+        Self {
+            propagator,
+            site,
+            earth,
+        }
     }
 
     /// Where the satellite is seen at a time, above the horizon or below.
@@ -52,7 +56,11 @@ impl Tracker {
         let turning = self.site.turning(&state);
         let range_rate = |at: SkyTime| {
             let state = self.propagator.state(at)?;
-            Ok(self.site.direction(&self.earth.earth_fixed(at, &state)).range_rate.get())
+            Ok(self
+                .site
+                .direction(&self.earth.earth_fixed(at, &state))
+                .range_rate
+                .get())
         };
         let after = range_rate(at.plus_seconds(HALF_STEP_S))?;
         let before = range_rate(at.plus_seconds(-HALF_STEP_S))?;
@@ -112,14 +120,21 @@ mod tests {
         let text = "1 25544U 98067A   08264.51782528 -.00002182  00000-0 -11606-4 0  2927\n\
                     2 25544  51.6416 247.4627 0006703 130.5360 325.0288 15.72125391563537\n";
         let propagator = Propagator::new(&elements::read_one(text).unwrap()).unwrap();
-        Tracker::new(propagator, Site::new(47.0, 8.0, 500.0).unwrap(), EarthRotation::default())
+        Tracker::new(
+            propagator,
+            Site::new(47.0, 8.0, 500.0).unwrap(),
+            EarthRotation::default(),
+        )
     }
 
     #[test]
     fn rates_are_the_slopes_of_what_they_belong_to() {
         let tracker = tracker();
         let at: SkyTime = "2008-09-20T13:00:00Z".parse().unwrap();
-        let (look, later) = (tracker.look(at).unwrap(), tracker.look(at.plus_seconds(0.1)).unwrap());
+        let (look, later) = (
+            tracker.look(at).unwrap(),
+            tracker.look(at.plus_seconds(0.1)).unwrap(),
+        );
         let slope = |pick: fn(&Look) -> f64| (pick(&later) - pick(&look)) / 0.1;
         assert!((slope(|l| l.direction.azimuth.degrees()) - look.azimuth_rate_deg_s).abs() < 1e-4);
         assert!((slope(|l| l.direction.elevation.degrees()) - look.elevation_rate_deg_s).abs() < 1e-4);
@@ -130,8 +145,18 @@ mod tests {
     fn what_comes_nearer_is_received_higher_and_must_be_sent_lower() {
         let frequency = Hertz::new(437e6).unwrap();
         let approach = KmPerSecond::new(-7.0).unwrap();
-        let down = Link { way: Way::Down, frequency }.shift(approach).get();
-        let up = Link { way: Way::Up, frequency }.shift(approach).get();
+        let down = Link {
+            way: Way::Down,
+            frequency,
+        }
+        .shift(approach)
+        .get();
+        let up = Link {
+            way: Way::Up,
+            frequency,
+        }
+        .shift(approach)
+        .get();
         assert!((down - 10_203.7).abs() < 0.1, "{down}");
         assert_eq!(up, -down);
     }

@@ -73,7 +73,10 @@ impl HorizonMask {
 
     /// The lowest elevation of all directions, in degrees.
     pub fn lowest_deg(&self) -> f64 {
-        self.points.iter().map(|point| point.1).fold(f64::INFINITY, f64::min)
+        self.points
+            .iter()
+            .map(|point| point.1)
+            .fold(f64::INFINITY, f64::min)
     }
 
     /// The elevation of every direction, if it is one.
@@ -132,8 +135,17 @@ mod tests {
     #[test]
     fn a_mask_is_straight_between_its_points_and_around_north() {
         let mask: HorizonMask = "# hills\n350 10\n 90, 0 \n\n180\t4".parse().unwrap();
-        for (azimuth, elevation) in [(90.0, 0.0), (135.0, 2.0), (350.0, 10.0), (40.0, 5.0), (360.0, 9.0)] {
-            assert!((mask.elevation_deg_min(azimuth) - elevation).abs() < 1e-12, "{azimuth}");
+        for (azimuth, elevation) in [
+            (90.0, 0.0),
+            (135.0, 2.0),
+            (350.0, 10.0),
+            (40.0, 5.0),
+            (360.0, 9.0),
+        ] {
+            assert!(
+                (mask.elevation_deg_min(azimuth) - elevation).abs() < 1e-12,
+                "{azimuth}"
+            );
         }
         assert_eq!((mask.lowest_deg(), mask.is_flat()), (0.0, false));
     }

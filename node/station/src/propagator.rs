@@ -106,7 +106,10 @@ impl Propagator {
             })?;
         let numbers = state.position.iter().chain(&state.velocity);
         if numbers.into_iter().all(|number| number.is_finite()) {
-            Ok(Teme { position_km: state.position, velocity_km_s: state.velocity })
+            Ok(Teme {
+                position_km: state.position,
+                velocity_km_s: state.velocity,
+            })
         } else {
             Err(PropagationError::Size)
         }

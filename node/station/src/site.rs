@@ -43,7 +43,13 @@ impl Site {
             }
         };
         check("latitude in degrees", latitude_deg, -90.0, 90.0, "-90 to 90")?;
-        check("longitude in degrees", longitude_deg, -180.0, 360.0, "-180 to 360")?;
+        check(
+            "longitude in degrees",
+            longitude_deg,
+            -180.0,
+            360.0,
+            "-180 to 360",
+        )?;
         check("altitude in m", altitude_m, -500.0, 10_000.0, "-500 to 10000")?;
         let (sin_lat, cos_lat) = latitude_deg.to_radians().sin_cos();
         let (sin_lon, cos_lon) = longitude_deg.to_radians().sin_cos();

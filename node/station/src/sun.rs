@@ -22,7 +22,11 @@ fn sun_km(at: SkyTime) -> Vector {
     let tilt = (23.439 - 0.000_000_4 * n).to_radians();
     let distance = AU_KM * (1.000_14 - 0.016_71 * anomaly.cos() - 0.000_14 * (2.0 * anomaly).cos());
     scaled(
-        [ecliptic.cos(), tilt.cos() * ecliptic.sin(), tilt.sin() * ecliptic.sin()],
+        [
+            ecliptic.cos(),
+            tilt.cos() * ecliptic.sin(),
+            tilt.sin() * ecliptic.sin(),
+        ],
         distance,
     )
 }
@@ -37,7 +41,10 @@ pub fn is_sunlit(at: SkyTime, teme: &Teme) -> bool {
 
 /// How high the Sun is over a site, in degrees, without refraction; below -6 it is dark enough to see satellites.
 pub fn elevation_deg(at: SkyTime, site: &Site, earth: EarthRotation) -> f64 {
-    let still = Teme { position_km: sun_km(at), velocity_km_s: [0.0; 3] };
+    let still = Teme {
+        position_km: sun_km(at),
+        velocity_km_s: [0.0; 3],
+    };
     let fixed: EarthFixed = earth.earth_fixed(at, &still);
     site.direction(&fixed).elevation.degrees()
 }
@@ -69,7 +76,19 @@ mod tests {
         let at: SkyTime = "2026-03-20T12:00:00Z".parse().unwrap();
         let sun = sun_km(at);
         let behind = scaled(sun, -7_000.0 / norm(sun));
-        assert!(!is_sunlit(at, &Teme { position_km: behind, velocity_km_s: [0.0; 3] }));
-        assert!(is_sunlit(at, &Teme { position_km: scaled(behind, -1.0), velocity_km_s: [0.0; 3] }));
+        assert!(!is_sunlit(
+            at,
+            &Teme {
+                position_km: behind,
+                velocity_km_s: [0.0; 3]
+            }
+        ));
+        assert!(is_sunlit(
+            at,
+            &Teme {
+                position_km: scaled(behind, -1.0),
+                velocity_km_s: [0.0; 3]
+            }
+        ));
     }
 }

@@ -48,7 +48,10 @@ impl SkyTime {
     }
 
     /// How long after `earlier` this is, in seconds; negative if it is before it.
-    #[expect(clippy::cast_precision_loss, reason = "a century in nanoseconds keeps 400 ns in a double")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a century in nanoseconds keeps 400 ns in a double"
+    )]
     pub fn seconds_since(self, earlier: Self) -> f64 {
         match self.0.checked_sub(earlier.0) {
             Some(ns) => ns as f64 / NS_PER_SECOND,
@@ -58,7 +61,10 @@ impl SkyTime {
 
     /// The moment `seconds` later, to the nearest nanosecond; earlier if negative. NaN counts as zero.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "the cast saturates, and so does the type")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the cast saturates, and so does the type"
+    )]
     pub fn plus_seconds(self, seconds: f64) -> Self {
         Self::from_unix_ns(self.0.saturating_add((seconds * NS_PER_SECOND).round() as i64))
     }
@@ -68,10 +74,7 @@ impl SkyTime {
     pub(crate) fn ut1_days_since_j2000(self, dut1_s: f64) -> (f64, f64) {
         let ns = self.0 - Self::J2000.0;
         let (day, rest) = (ns.div_euclid(NS_PER_DAY), ns.rem_euclid(NS_PER_DAY));
-        (
-            day as f64,
-            (rest as f64 / NS_PER_SECOND + dut1_s) / 86_400.0,
-        )
+        (day as f64, (rest as f64 / NS_PER_SECOND + dut1_s) / 86_400.0)
     }
 
     /// Julian years of 365.25 days since 2000-01-01T12:00:00.
@@ -145,6 +148,9 @@ mod tests {
     #[test]
     fn a_moment_that_is_none_is_refused_with_an_example() {
         let error = "yesterday".parse::<SkyTime>().unwrap_err().to_string();
-        assert!(error.contains("\"yesterday\"") && error.contains("2026-03-02T12:03:10Z"), "{error}");
+        assert!(
+            error.contains("\"yesterday\"") && error.contains("2026-03-02T12:03:10Z"),
+            "{error}"
+        );
     }
 }

@@ -22,4 +22,3 @@ pub(crate) fn norm(a: Vector) -> f64 {
 pub(crate) fn scaled(a: Vector, by: f64) -> Vector {
     [a[0] * by, a[1] * by, a[2] * by]
 }
-

@@ -119,7 +119,10 @@ impl Case<'_> {
     /// Degrees, as SGP4 itself has it, without interpolation.
     fn elevation(&self, at: SkyTime) -> f64 {
         let state = self.propagator.state(at).unwrap();
-        self.site.direction(&self.satellite.earth().earth_fixed(at, &state)).elevation.degrees()
+        self.site
+            .direction(&self.satellite.earth().earth_fixed(at, &state))
+            .elevation
+            .degrees()
     }
 
     /// Every way in which a pass differs from the reference by more than is allowed.
@@ -151,20 +154,36 @@ impl Case<'_> {
                 check(&format!("azimuth at {what}"), across, 1e-3);
             }
             let exact = self.elevation(found.time);
-            check(&format!("elevation at {what}"), (exact - self.mask_deg).abs(), 1e-4);
+            check(
+                &format!("elevation at {what}"),
+                (exact - self.mask_deg).abs(),
+                1e-4,
+            );
         }
         // The reference has the highest of its own looks, which is a little low for one that stays up all the time.
         let highest = found.tca.direction.elevation.degrees();
         check("elevation at TCA", expected.max_el_deg - highest, 1e-4);
-        check("elevation at the reported TCA", (self.elevation(found.tca.time) - highest).abs(), 1e-4);
+        check(
+            "elevation at the reported TCA",
+            (self.elevation(found.tca.time) - highest).abs(),
+            1e-4,
+        );
         if !(found.aos.is_none() && found.los.is_none()) {
             check("elevation at TCA", (expected.max_el_deg - highest).abs(), 1e-4);
         }
         // Twenty milliseconds around a culmination the elevation is the same to a hundred-millionth of a degree.
         if self.satellite.is_low() && expected.tca_interior {
-            check("TCA", (self.seconds(found.tca.time) - expected.tca_s).abs(), 0.020);
+            check(
+                "TCA",
+                (self.seconds(found.tca.time) - expected.tca_s).abs(),
+                0.020,
+            );
         }
-        check("culminations", f64::from(found.culminations.abs_diff(expected.n_local_maxima)), 0.0);
+        check(
+            "culminations",
+            f64::from(found.culminations.abs_diff(expected.n_local_maxima)),
+            0.0,
+        );
         wrong
     }
 }
@@ -189,22 +208,38 @@ fn every_pass_of_the_reference_is_found_and_none_is_invented() {
                     .filter(|pass| pass.station == station.name && pass.mask_deg == mask_deg)
                     .collect();
                 let mask = HorizonMask::flat(Elevation::from_degrees(mask_deg).unwrap());
-                let observer = Observer { site: case.site, mask };
+                let observer = Observer {
+                    site: case.site,
+                    mask,
+                };
                 let found = passes(&case.propagator, &observer, &satellite.window());
                 let name = format!("{} over {} at {mask_deg}", satellite.name, station.name);
                 if found.len() != expected.len() {
-                    wrong.push(format!("{name}: {} passes instead of {}", found.len(), expected.len()));
+                    wrong.push(format!(
+                        "{name}: {} passes instead of {}",
+                        found.len(),
+                        expected.len()
+                    ));
                     continue;
                 }
                 count += found.len();
                 for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
                     let problems = case.compare(found, expected);
-                    wrong.extend(problems.into_iter().map(|what| format!("{name}, pass {index}: {what}")));
+                    wrong.extend(
+                        problems
+                            .into_iter()
+                            .map(|what| format!("{name}, pass {index}: {what}")),
+                    );
                 }
             }
         }
     }
-    assert!(wrong.is_empty(), "{} are wrong:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} are wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
     assert_eq!(count, 901);
 }
 
@@ -215,7 +250,9 @@ fn every_sample_of_the_reference_agrees() {
         let satellite = reference
             .satellites
             .iter()
-            .find(|satellite| satellite.l1[2..7].trim().trim_start_matches('0') == sample.sat.trim_start_matches('0'))
+            .find(|satellite| {
+                satellite.l1[2..7].trim().trim_start_matches('0') == sample.sat.trim_start_matches('0')
+            })
             .unwrap_or_else(|| panic!("{} is in the reference", sample.sat));
         let at = satellite.start().plus_seconds(sample.t_s);
         let teme = satellite.propagator().state(at).unwrap();
@@ -223,7 +260,9 @@ fn every_sample_of_the_reference_agrees() {
             assert!((teme.position_km[axis] - sample.teme_r_km[axis]).abs() < 1e-5);
             assert!((teme.velocity_km_s[axis] - sample.teme_v_km_s[axis]).abs() < 1e-8);
         }
-        let found = reference.site(&sample.station).direction(&satellite.earth().earth_fixed(at, &teme));
+        let found = reference
+            .site(&sample.station)
+            .direction(&satellite.earth().earth_fixed(at, &teme));
         let across = apart(found.azimuth.degrees(), sample.az_deg) * sample.el_deg.to_radians().cos();
         assert!(across < 1e-5, "azimuth off by {across} degrees");
         assert!((found.elevation.degrees() - sample.el_deg).abs() < 1e-5);

@@ -74,18 +74,31 @@ pub(crate) fn compare(satellites: &[Propagator], network: &Network, window: &Win
     let results: Vec<_> = satellites
         .par_iter()
         .map(|propagator| {
-            let sky = Sky { propagator, window, mask };
+            let sky = Sky {
+                propagator,
+                window,
+                mask,
+            };
             let grid: Vec<_> = (0..=(window.seconds() / STEP_S).ceil() as u32)
                 .map(|step| {
-                    let at = window.start().plus_seconds((f64::from(step) * STEP_S).min(window.seconds()));
-                    propagator.state(at).ok().map(|state| window.earth().earth_fixed(at, &state))
+                    let at = window
+                        .start()
+                        .plus_seconds((f64::from(step) * STEP_S).min(window.seconds()));
+                    propagator
+                        .state(at)
+                        .ok()
+                        .map(|state| window.earth().earth_fixed(at, &state))
                 })
                 .collect();
             let ours = network.passes_of(propagator, window);
             let mut off = Vec::new();
             let (mut missing, mut short, mut extra) = (0, 0, 0);
             for (index, observer) in network.observers().iter().enumerate() {
-                let mut mine: Vec<_> = ours.iter().filter(|(at, _)| *at == index).map(|(_, pass)| pass).collect();
+                let mut mine: Vec<_> = ours
+                    .iter()
+                    .filter(|(at, _)| *at == index)
+                    .map(|(_, pass)| pass)
+                    .collect();
                 for brute in sky.passes(&observer.site, &grid) {
                     let start = |edge: Option<f64>| edge.unwrap_or(0.0);
                     let position = mine.iter().position(|pass| {
@@ -109,16 +122,28 @@ pub(crate) fn compare(satellites: &[Propagator], network: &Network, window: &Win
                 }
                 for pass in mine {
                     // One that fits between two looks is seen by the finer search only.
-                    if pass.seconds < STEP_S { short += 1 } else { extra += 1 }
+                    if pass.seconds < STEP_S {
+                        short += 1
+                    } else {
+                        extra += 1
+                    }
                 }
             }
             (off, missing, short, extra)
         })
         .collect();
-    let mut off: Vec<f64> = results.iter().flat_map(|result| result.0.iter().copied()).collect();
+    let mut off: Vec<f64> = results
+        .iter()
+        .flat_map(|result| result.0.iter().copied())
+        .collect();
     off.sort_by(f64::total_cmp);
     let sum = |pick: fn(&(Vec<f64>, u32, u32, u32)) -> u32| results.iter().map(pick).sum::<u32>();
-    let at = |share: f64| off.get(((off.len() as f64 - 1.0) * share) as usize).copied().unwrap_or(0.0) * 1e3;
+    let at = |share: f64| {
+        off.get(((off.len() as f64 - 1.0) * share) as usize)
+            .copied()
+            .unwrap_or(0.0)
+            * 1e3
+    };
     let mut text = String::new();
     let beyond = off.iter().filter(|off| **off > 1e-3).count();
     writeln!(

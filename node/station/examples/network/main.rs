@@ -66,7 +66,11 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     (result, start.elapsed())
 }
 
-#[expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a program that reads files and prints figures")]
+#[expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a program that reads files and prints figures"
+)]
 fn main() -> Result<()> {
     let options = Options::parse();
     let text = match &options.catalogue {
@@ -75,11 +79,19 @@ fn main() -> Result<()> {
     };
     let (read, reading) = timed(|| elements::read(&text));
     let (good, bad): (Vec<_>, Vec<_>) = read.into_iter().partition(Result::is_ok);
-    println!("{} element sets read in {reading:.2?}, {} refused", good.len(), bad.len());
+    println!(
+        "{} element sets read in {reading:.2?}, {} refused",
+        good.len(),
+        bad.len()
+    );
     let all: Vec<_> = good.into_iter().flatten().collect();
     let step = (all.len() / options.satellites.max(1)).max(1);
     let chosen: Vec<_> = all.into_iter().step_by(step).take(options.satellites).collect();
-    let latest = chosen.iter().map(|elements| elements.epoch).max().context("no satellites")?;
+    let latest = chosen
+        .iter()
+        .map(|elements| elements.epoch)
+        .max()
+        .context("no satellites")?;
     let hour = 3_600_000_000_000;
     let start = options
         .from
@@ -94,7 +106,13 @@ fn main() -> Result<()> {
     };
     sites.truncate(options.stations_max);
     let mask = HorizonMask::flat(Elevation::from_degrees(options.mask)?);
-    let observers: Vec<_> = sites.iter().map(|site| Observer { site: *site, mask: mask.clone() }).collect();
+    let observers: Vec<_> = sites
+        .iter()
+        .map(|site| Observer {
+            site: *site,
+            mask: mask.clone(),
+        })
+        .collect();
     let network = Network::new(observers);
     let window = Window::new(start, options.hours, EarthRotation::default())?;
     let propagators: Vec<_> = chosen
@@ -114,7 +132,8 @@ fn main() -> Result<()> {
     let mut count = 0;
     for _ in 0..options.rounds.max(1) {
         count = 0;
-        let ((), took) = timed(|| network.passes(&propagators, &window, |target| count += target.passes.len()));
+        let ((), took) =
+            timed(|| network.passes(&propagators, &window, |target| count += target.passes.len()));
         best = best.min(took);
     }
     println!("every pass: {count} in {best:.3?}");
@@ -126,14 +145,19 @@ fn main() -> Result<()> {
         let mut file = std::io::BufWriter::new(fs::File::create(folder.join("elements.tle"))?);
         for elements in &chosen {
             let lines: Vec<_> = elements.source.lines().collect();
-            let [.., one, two] = lines[..] else { bail!("only a TLE catalogue can be written") };
+            let [.., one, two] = lines[..] else {
+                bail!("only a TLE catalogue can be written")
+            };
             writeln!(file, "{one}\n{two}")?;
         }
         let mut file = std::io::BufWriter::new(fs::File::create(folder.join("stations.txt"))?);
         for site in &sites {
             writeln!(file, "{site}")?;
         }
-        fs::write(folder.join("window.txt"), format!("{start} {} {}\n", options.hours, options.mask))?;
+        fs::write(
+            folder.join("window.txt"),
+            format!("{start} {} {}\n", options.hours, options.mask),
+        )?;
         let mut file = std::io::BufWriter::new(fs::File::create(folder.join("passes.csv"))?);
         let seconds = |time: SkyTime| time.seconds_since(start);
         network.passes(&propagators, &window, |target| {
@@ -155,7 +179,12 @@ fn main() -> Result<()> {
     }
     if options.check > 0 {
         let step = (propagators.len() / options.check).max(1);
-        let some: Vec<_> = propagators.iter().step_by(step).take(options.check).cloned().collect();
+        let some: Vec<_> = propagators
+            .iter()
+            .step_by(step)
+            .take(options.check)
+            .cloned()
+            .collect();
         print!("{}", brute::compare(&some, &network, &window, options.mask));
     }
     Ok(())

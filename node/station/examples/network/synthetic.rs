@@ -33,23 +33,51 @@ pub(crate) fn catalogue(count: usize) -> String {
         // inclined geosynchronous, transfer, Molniya.
         let kind = numbers.next();
         let (motion, eccentricity, inclination) = if kind < 0.62 {
-            (numbers.between(14.9, 15.6), numbers.between(0.0001, 0.003), numbers.between(42.0, 70.0))
+            (
+                numbers.between(14.9, 15.6),
+                numbers.between(0.0001, 0.003),
+                numbers.between(42.0, 70.0),
+            )
         } else if kind < 0.90 {
-            (numbers.between(13.4, 15.3), numbers.between(0.0002, 0.02), numbers.between(86.0, 99.0))
+            (
+                numbers.between(13.4, 15.3),
+                numbers.between(0.0002, 0.02),
+                numbers.between(86.0, 99.0),
+            )
         } else if kind < 0.93 {
-            (numbers.between(1.7, 2.3), numbers.between(0.0005, 0.02), numbers.between(53.0, 66.0))
+            (
+                numbers.between(1.7, 2.3),
+                numbers.between(0.0005, 0.02),
+                numbers.between(53.0, 66.0),
+            )
         } else if kind < 0.97 {
-            (numbers.between(1.0022, 1.0032), numbers.between(0.0001, 0.001), numbers.between(0.01, 0.2))
+            (
+                numbers.between(1.0022, 1.0032),
+                numbers.between(0.0001, 0.001),
+                numbers.between(0.01, 0.2),
+            )
         } else if kind < 0.98 {
-            (numbers.between(0.99, 1.01), numbers.between(0.0005, 0.01), numbers.between(1.0, 15.0))
+            (
+                numbers.between(0.99, 1.01),
+                numbers.between(0.0005, 0.01),
+                numbers.between(1.0, 15.0),
+            )
         } else if kind < 0.99 {
-            (numbers.between(2.1, 4.0), numbers.between(0.6, 0.74), numbers.between(5.0, 30.0))
+            (
+                numbers.between(2.1, 4.0),
+                numbers.between(0.6, 0.74),
+                numbers.between(5.0, 30.0),
+            )
         } else {
             (2.006, numbers.between(0.66, 0.72), numbers.between(62.0, 64.5))
         };
         let day = numbers.between(60.0, 61.0);
         let number = index % 99_999 + 1;
-        let drag = if motion > 12.0 { numbers.between(1e4, 5e4) } else { 0.0 };
+        let drag = if motion > 12.0 {
+            numbers.between(1e4, 5e4)
+        } else {
+            0.0
+        };
         let one = format!("1 {number:05}U 26001A   26{day:012.8}  .00000000  00000-0  {drag:05.0}-4 0  999");
         let two = format!(
             "2 {number:05} {inclination:8.4} {:8.4} {:07.0} {:8.4} {:8.4} {motion:11.8}    1",
@@ -59,7 +87,10 @@ pub(crate) fn catalogue(count: usize) -> String {
             numbers.between(0.0, 360.0),
         );
         for line in [one, two] {
-            let sum: u32 = line.chars().map(|c| c.to_digit(10).unwrap_or(u32::from(c == '-'))).sum();
+            let sum: u32 = line
+                .chars()
+                .map(|c| c.to_digit(10).unwrap_or(u32::from(c == '-')))
+                .sum();
             writeln!(text, "{line}{}", sum % 10).expect("a string takes every line");
         }
     }

@@ -17,7 +17,11 @@ impl CatalogueNumber {
 
     /// The number, or `None` if it has more than nine digits.
     pub const fn new(number: u32) -> Option<Self> {
-        if number <= Self::MAX { Some(Self(number)) } else { None }
+        if number <= Self::MAX {
+            Some(Self(number))
+        } else {
+            None
+        }
     }
 
     /// The number.
@@ -29,11 +33,15 @@ impl CatalogueNumber {
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let digits = |text: &str| {
-            let valid = (1..=Self::DIGITS_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+            let valid =
+                (1..=Self::DIGITS_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
             valid.then(|| text.parse::<u32>().ok()).flatten()
         };
         let first = text.chars().next()?;
-        let letter = Self::LETTERS.chars().zip(10..).find(|(letter, _)| *letter == first);
+        let letter = Self::LETTERS
+            .chars()
+            .zip(10..)
+            .find(|(letter, _)| *letter == first);
         match letter {
             Some((_, tens)) if text.len() == 5 => Some(Self(tens * 10_000 + digits(&text[1..])?)),
             Some(_) => None,
@@ -54,8 +62,18 @@ mod tests {
 
     #[test]
     fn alpha_5_skips_two_letters() {
-        for (text, number) in [("A0000", 100_000), ("H9999", 179_999), ("J0000", 180_000), ("P1234", 231_234), ("Z9999", 339_999)] {
-            assert_eq!(CatalogueNumber::parse(text).map(CatalogueNumber::get), Some(number), "{text}");
+        for (text, number) in [
+            ("A0000", 100_000),
+            ("H9999", 179_999),
+            ("J0000", 180_000),
+            ("P1234", 231_234),
+            ("Z9999", 339_999),
+        ] {
+            assert_eq!(
+                CatalogueNumber::parse(text).map(CatalogueNumber::get),
+                Some(number),
+                "{text}"
+            );
         }
         for text in ["I0000", "O0000", "a0000", "A000", "A00000", "A00x0"] {
             assert_eq!(CatalogueNumber::parse(text), None, "{text}");
@@ -65,7 +83,10 @@ mod tests {
     #[test]
     fn up_to_nine_digits_are_read() {
         assert_eq!(CatalogueNumber::parse("    5").map(CatalogueNumber::get), Some(5));
-        assert_eq!(CatalogueNumber::parse("799500766").map(CatalogueNumber::get), Some(799_500_766));
+        assert_eq!(
+            CatalogueNumber::parse("799500766").map(CatalogueNumber::get),
+            Some(799_500_766)
+        );
         assert_eq!(CatalogueNumber::parse("1234567890"), None);
         assert_eq!(CatalogueNumber::parse("-5"), None);
         assert_eq!(CatalogueNumber::parse(""), None);

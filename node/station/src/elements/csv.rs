@@ -22,13 +22,21 @@ pub(super) fn read(source: &Source<'_>) -> Vec<Result<Elements, ElementsError>> 
     let mut entries = Vec::new();
     let mut record = ByteRecord::new();
     while let Ok(true) = reader.read_byte_record(&mut record) {
-        let begin = record.position().map_or(0, |p| usize::try_from(p.byte()).unwrap_or(usize::MAX)) + skipped;
+        let begin = record
+            .position()
+            .map_or(0, |p| usize::try_from(p.byte()).unwrap_or(usize::MAX))
+            + skipped;
         // The reader tells where it began to look; blank lines and comments may come first.
         let begin = content_start(source.text, begin);
         let end = usize::try_from(reader.position().byte()).unwrap_or(usize::MAX) + skipped;
-        let text = source.text.get(begin..end.min(source.text.len())).unwrap_or_default();
-        let cells: Vec<String> =
-            record.iter().map(|cell| String::from_utf8_lossy(cell).trim().to_owned()).collect();
+        let text = source
+            .text
+            .get(begin..end.min(source.text.len()))
+            .unwrap_or_default();
+        let cells: Vec<String> = record
+            .iter()
+            .map(|cell| String::from_utf8_lossy(cell).trim().to_owned())
+            .collect();
         if cells.iter().all(String::is_empty) {
             continue;
         }
@@ -52,11 +60,23 @@ fn row(
 ) -> Result<Elements, ElementsError> {
     // Without its head a row says nothing.
     let alone = format!("{}\n{text}", head.join(","));
-    let mut fields = Fields::new(source, Origin { format: Format::OmmCsv, begin, text: &alone });
+    let mut fields = Fields::new(
+        source,
+        Origin {
+            format: Format::OmmCsv,
+            begin,
+            text: &alone,
+        },
+    );
     if cells.len() != head.len() {
-        let name = head.iter().position(|key| key.eq_ignore_ascii_case("OBJECT_NAME"));
+        let name = head
+            .iter()
+            .position(|key| key.eq_ignore_ascii_case("OBJECT_NAME"));
         fields.name = name.and_then(|at| cells.get(at)).cloned();
-        let problem = Problem::RowLength { found: cells.len(), expected: head.len() };
+        let problem = Problem::RowLength {
+            found: cells.len(),
+            expected: head.len(),
+        };
         return Err(fields.error(begin + text.len(), problem));
     }
     for (index, (key, value)) in head.iter().zip(cells).enumerate() {

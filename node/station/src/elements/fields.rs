@@ -123,13 +123,17 @@ impl<'a> Fields<'a> {
             "OBJECT_ID" => self.designator = Some(value.to_owned()).filter(|id| !id.is_empty()),
             "NORAD_CAT_ID" => {
                 self.once("NORAD_CAT_ID", value, byte)?;
-                let refused = || Problem::CatalogueNumber { value: value.to_owned() };
+                let refused = || Problem::CatalogueNumber {
+                    value: value.to_owned(),
+                };
                 let number = CatalogueNumber::parse(value).ok_or_else(|| self.error(byte, refused()))?;
                 self.number = Some(number);
             }
             "EPOCH" => {
                 self.once("EPOCH", value, byte)?;
-                let refused = || Problem::Epoch { value: value.to_owned() };
+                let refused = || Problem::Epoch {
+                    value: value.to_owned(),
+                };
                 self.epoch = Some(epoch(value).ok_or_else(|| self.error(byte, refused()))?);
             }
             "CENTER_NAME" => self.only("CENTER_NAME", value, &["EARTH"], "EARTH", byte)?,
@@ -180,7 +184,14 @@ impl<'a> Fields<'a> {
             Ok(())
         } else {
             let value = value.to_owned();
-            Err(self.error(byte, Problem::Unsupported { field, value, expected }))
+            Err(self.error(
+                byte,
+                Problem::Unsupported {
+                    field,
+                    value,
+                    expected,
+                },
+            ))
         }
     }
 
@@ -201,7 +212,13 @@ impl<'a> Fields<'a> {
     fn number_of(&self, field: Field, value: &str, byte: usize) -> Result<f64, ElementsError> {
         value.parse().map_err(|_| {
             let value = value.to_owned();
-            self.error(byte, Problem::NotANumber { field: field.name(), value })
+            self.error(
+                byte,
+                Problem::NotANumber {
+                    field: field.name(),
+                    value,
+                },
+            )
         })
     }
 
@@ -210,16 +227,25 @@ impl<'a> Fields<'a> {
         let name = field.name();
         let refused = |problem| Err(self.error(byte, problem));
         if !value.is_finite() {
-            return refused(Problem::NotFinite { field: name, value: value.to_string() });
+            return refused(Problem::NotFinite {
+                field: name,
+                value: value.to_string(),
+            });
         }
-        let out_of = |range| Problem::OutOfRange { field: name, value, range };
+        let out_of = |range| Problem::OutOfRange {
+            field: name,
+            value,
+            range,
+        };
         match field {
             Field::Eccentricity if value >= 1.0 => return refused(Problem::NotClosed { value }),
             Field::Eccentricity if value < 0.0 => return refused(out_of("0 to 1")),
             Field::MeanMotion if value <= 0.0 => return refused(Problem::NoMotion { value }),
             // 17.1 a day would graze the ground.
             Field::MeanMotion if value > 18.0 => return refused(out_of("0 to 18 revolutions a day")),
-            Field::Inclination if !(0.0..=180.0).contains(&value) => return refused(out_of("0 to 180 degrees")),
+            Field::Inclination if !(0.0..=180.0).contains(&value) => {
+                return refused(out_of("0 to 180 degrees"));
+            }
             Field::AscendingNode | Field::Pericenter | Field::MeanAnomaly if value.abs() > 360.0 => {
                 return refused(out_of("-360 to 360 degrees"));
             }
@@ -293,7 +319,13 @@ mod tests {
         ] {
             assert_eq!(epoch(text), Some(expected), "{text}");
         }
-        for text in ["2026-02-30T00:00:00", "2025-366T00:00:00", "2026-03-02", "noon", "2026-03-02T25:00:00"] {
+        for text in [
+            "2026-02-30T00:00:00",
+            "2025-366T00:00:00",
+            "2026-03-02",
+            "noon",
+            "2026-03-02T25:00:00",
+        ] {
             assert_eq!(epoch(text), None, "{text}");
         }
     }

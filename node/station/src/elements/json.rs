@@ -39,15 +39,17 @@ pub(super) fn read(source: &Source<'_>) -> Vec<Result<Elements, ElementsError>> 
                 depth_open = true;
                 at += 1;
             }
-            b']' | b',' => at += 1,
+            b']' | b'}' | b',' => at += 1,
             byte if byte.is_ascii_whitespace() => at += 1,
             _ => {
-                // Something that is no object: up to the next comma, bracket or object.
-                let rest = &source.text[at..];
-                let length = rest.find([',', ']', '{', '\n']).unwrap_or(rest.len()).max(1);
-                let found = rest[..length].trim().chars().take(40).collect();
-                entries.push(Err(source.error(at, None, Problem::NotAnObject { found })));
-                at += length;
+                // Something that is no object, or what is left of one that was broken and has its error.
+                if !matches!(entries.last(), Some(Err(_))) {
+                    let rest = &source.text[at..];
+                    let length = rest.find([',', ']', '{', '\n']).unwrap_or(rest.len());
+                    let found = rest[..length].trim().chars().take(40).collect();
+                    entries.push(Err(source.error(at, None, Problem::NotAnObject { found })));
+                }
+                at = next_object(source.text, at).unwrap_or(bytes.len());
             }
         }
     }
@@ -62,7 +64,11 @@ fn next_object(text: &str, from: usize) -> Option<usize> {
     text[from..]
         .match_indices('{')
         .map(|(at, _)| from + at)
-        .find(|at| text[..*at].trim_end_matches([' ', '\t', '\r']).ends_with([',', '\n']))
+        .find(|at| {
+            text[..*at]
+                .trim_end_matches([' ', '\t', '\r'])
+                .ends_with([',', '\n'])
+        })
 }
 
 /// The end of an object or array, `None` if it has none before another begins at the start of a line.
@@ -94,15 +100,38 @@ fn object(source: &Source<'_>, span: Range<usize>) -> Result<Elements, ElementsE
     let text = &source.text[span.clone()];
     let parsed: Value = serde_json::from_str(text).map_err(|error| {
         let (line, _) = source.position(span.start);
-        let begin = if error.line() == 1 { span.start } else { source.line_start(line + error.line() - 1) };
+        let begin = if error.line() == 1 {
+            span.start
+        } else {
+            source.line_start(line + error.line() - 1)
+        };
         let byte = begin + error.column().saturating_sub(1);
         let reason = error.to_string();
         let reason = reason.split(" at line ").next().unwrap_or_default().to_owned();
-        source.error(byte, name_in(text), Problem::Syntax { format: "JSON", reason })
+        source.error(
+            byte,
+            name_in(text),
+            Problem::Syntax {
+                format: "JSON",
+                reason,
+            },
+        )
     })?;
-    let mut fields = Fields::new(source, Origin { format: Format::OmmJson, begin: span.start, text });
+    let mut fields = Fields::new(
+        source,
+        Origin {
+            format: Format::OmmJson,
+            begin: span.start,
+            text,
+        },
+    );
     let Value::Object(_) = parsed else {
-        return Err(fields.error(span.start, Problem::NotAnObject { found: text.chars().take(40).collect() }));
+        return Err(fields.error(
+            span.start,
+            Problem::NotAnObject {
+                found: text.chars().take(40).collect(),
+            },
+        ));
     };
     for (key, value, at) in members(text) {
         let key: String = serde_json::from_str(key).unwrap_or_default();
@@ -120,7 +149,11 @@ fn object(source: &Source<'_>, span: Range<usize>) -> Result<Elements, ElementsE
 /// The name in an object that is no JSON, for its error.
 fn name_in(text: &str) -> Option<String> {
     let rest = &text[text.find("\"OBJECT_NAME\"")? + 13..];
-    let rest = rest.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
+    let rest = rest
+        .trim_start()
+        .strip_prefix(':')?
+        .trim_start()
+        .strip_prefix('"')?;
     rest.split('"').next().map(str::to_owned)
 }
 
@@ -129,7 +162,11 @@ fn members(text: &str) -> Vec<(&str, &str, usize)> {
     let bytes = text.as_bytes();
     let mut found = Vec::new();
     let mut at = 1;
-    while let Some(key_start) = text.get(at..).and_then(|rest| rest.find('"')).map(|offset| at + offset) {
+    while let Some(key_start) = text
+        .get(at..)
+        .and_then(|rest| rest.find('"'))
+        .map(|offset| at + offset)
+    {
         let key_end = string_end(bytes, key_start);
         let Some(colon) = text[key_end..].find(':').map(|offset| key_end + offset + 1) else {
             break;
@@ -138,9 +175,15 @@ fn members(text: &str) -> Vec<(&str, &str, usize)> {
         let value_end = match bytes.get(value_start) {
             Some(b'"') => string_end(bytes, value_start),
             Some(b'{' | b'[') => nested_end(bytes, value_start),
-            _ => text[value_start..].find([',', '}']).map_or(text.len(), |offset| value_start + offset),
+            _ => text[value_start..]
+                .find([',', '}'])
+                .map_or(text.len(), |offset| value_start + offset),
         };
-        found.push((&text[key_start..key_end], text[value_start..value_end].trim(), value_start));
+        found.push((
+            &text[key_start..key_end],
+            text[value_start..value_end].trim(),
+            value_start,
+        ));
         at = value_end;
     }
     found

@@ -24,25 +24,39 @@ impl<'a> Source<'a> {
         let byte = byte.min(self.text.len());
         let line = self.line_starts.partition_point(|start| *start <= byte);
         let start = self.line_starts[line - 1];
-        let column = self.text.get(start..byte).map_or(byte - start, |before| before.chars().count());
+        let column = self
+            .text
+            .get(start..byte)
+            .map_or(byte - start, |before| before.chars().count());
         (line, column + 1)
     }
 
     /// The byte where a line begins, counted from 1.
     pub(super) fn line_start(&self, line: usize) -> usize {
-        self.line_starts.get(line.saturating_sub(1)).copied().unwrap_or(self.text.len())
+        self.line_starts
+            .get(line.saturating_sub(1))
+            .copied()
+            .unwrap_or(self.text.len())
     }
 
     pub(super) fn error(&self, byte: usize, object: Option<String>, problem: Problem) -> ElementsError {
         let (line, column) = self.position(byte);
-        ElementsError { line, column, object, problem }
+        ElementsError {
+            line,
+            column,
+            object,
+            problem,
+        }
     }
 
     /// Lines with the bytes they span, without their ends.
     pub(super) fn lines(&self) -> impl Iterator<Item = (Range<usize>, &'a str)> {
         let text = self.text;
         self.line_starts.iter().enumerate().map(move |(index, start)| {
-            let end = self.line_starts.get(index + 1).map_or(text.len(), |next| next - 1);
+            let end = self
+                .line_starts
+                .get(index + 1)
+                .map_or(text.len(), |next| next - 1);
             let line = text[*start..end].trim_end_matches('\r');
             (*start..start + line.len(), line)
         })

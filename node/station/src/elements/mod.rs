@@ -66,7 +66,9 @@ pub struct Elements {
 impl Elements {
     /// The name, or the catalogue number if there is none.
     pub fn label(&self) -> String {
-        self.name.clone().unwrap_or_else(|| self.catalogue_number.to_string())
+        self.name
+            .clone()
+            .unwrap_or_else(|| self.catalogue_number.to_string())
     }
 
     /// How old they are at a time, in days; negative before their epoch.

@@ -37,13 +37,18 @@ impl Format {
     /// What a text looks like; `None` if it is empty or like nothing that is known.
     pub fn of(text: &str) -> Option<Self> {
         let text = text.trim_start_matches('\u{feff}').trim_start();
-        let first = text.lines().find(|line| !line.trim().is_empty() && !line.starts_with('#'))?;
+        let first = text
+            .lines()
+            .find(|line| !line.trim().is_empty() && !line.starts_with('#'))?;
         match first.chars().next()? {
             '{' | '[' => return Some(Self::OmmJson),
             '<' => return Some(Self::OmmXml),
             _ => {}
         }
-        if text.lines().any(|line| tle::is_numbered(line, '1') || tle::is_numbered(line, '2')) {
+        if text
+            .lines()
+            .any(|line| tle::is_numbered(line, '1') || tle::is_numbered(line, '2'))
+        {
             return Some(Self::Tle);
         }
         let keyed = |line: &str| {

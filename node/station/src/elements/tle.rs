@@ -77,7 +77,9 @@ fn entry(
 ) -> Result<Elements, ElementsError> {
     let begin = title.as_ref().map_or(first.0.start, |(span, _)| span.start);
     let text = &source.text[begin..second.0.end];
-    let name = title.map(|(_, line)| plain_name(line).to_owned()).filter(|name| !name.is_empty());
+    let name = title
+        .map(|(_, line)| plain_name(line).to_owned())
+        .filter(|name| !name.is_empty());
     let one = Line::check(source, 1, first, name.as_deref())?;
     let two = Line::check(source, 2, second, name.as_deref())?;
     let (number, again) = (one.number()?, two.number()?);
@@ -88,7 +90,14 @@ fn entry(
         };
         return Err(two.error(2, problem));
     }
-    let mut fields = Fields::new(source, Origin { format: Format::Tle, begin: one.start, text });
+    let mut fields = Fields::new(
+        source,
+        Origin {
+            format: Format::Tle,
+            begin: one.start,
+            text,
+        },
+    );
     fields.name = name;
     fields.designator = designator(one.cut(9..17));
     fields.set_number(number);
@@ -142,9 +151,16 @@ impl<'a> Line<'a> {
         name: Option<&str>,
     ) -> Result<Self, ElementsError> {
         let object = name.map(str::to_owned).or_else(|| {
-            text.get(2..7).and_then(CatalogueNumber::parse).map(|n| n.to_string())
+            let word = text.get(2..)?.trim_start().split(' ').next()?;
+            CatalogueNumber::parse(word.trim_end_matches(['U', 'C', 'S'])).map(|n| n.to_string())
         });
-        let line = Self { source, number, start: span.start, text, object };
+        let line = Self {
+            source,
+            number,
+            start: span.start,
+            text,
+            object,
+        };
         line.characters()?;
         line.blanks()?;
         line.check_sum()?;
@@ -152,11 +168,21 @@ impl<'a> Line<'a> {
     }
 
     fn characters(&self) -> Result<(), ElementsError> {
-        if let Some((at, found)) = self.text.char_indices().find(|(_, c)| *c == '\t' || !c.is_ascii()) {
-            return Err(self.error(at, match found {
-                '\t' => Problem::Tab { number: self.number },
-                _ => Problem::NotAscii { number: self.number, found },
-            }));
+        if let Some((at, found)) = self
+            .text
+            .char_indices()
+            .find(|(_, c)| *c == '\t' || !c.is_ascii())
+        {
+            return Err(self.error(
+                at,
+                match found {
+                    '\t' => Problem::Tab { number: self.number },
+                    _ => Problem::NotAscii {
+                        number: self.number,
+                        found,
+                    },
+                },
+            ));
         }
         if let Some(value) = self.number_too_long() {
             return Err(self.error(2, Problem::NumberTooLong { value }));
@@ -164,7 +190,10 @@ impl<'a> Line<'a> {
         let length = self.text.trim_end().len();
         let beyond = self.text.get(LINE_CHARS..).and_then(|rest| rest.chars().next());
         if length < LINE_CHARS || beyond.is_some_and(|c| c != ' ') {
-            let problem = Problem::LineLength { number: self.number, length };
+            let problem = Problem::LineLength {
+                number: self.number,
+                length,
+            };
             return Err(self.error(length.min(LINE_CHARS), problem));
         }
         Ok(())
@@ -187,7 +216,10 @@ impl<'a> Line<'a> {
             match self.text.as_bytes()[*at] {
                 b' ' => {}
                 byte => {
-                    let problem = Problem::NotBlank { number: self.number, found: char::from(byte) };
+                    let problem = Problem::NotBlank {
+                        number: self.number,
+                        found: char::from(byte),
+                    };
                     return Err(self.error(*at, problem));
                 }
             }
@@ -206,7 +238,11 @@ impl<'a> Line<'a> {
         if found.to_digit(10) == Some(expected) {
             Ok(())
         } else {
-            let problem = Problem::CheckSum { number: self.number, found, expected };
+            let problem = Problem::CheckSum {
+                number: self.number,
+                found,
+                expected,
+            };
             Err(self.error(LINE_CHARS - 1, problem))
         }
     }
@@ -221,14 +257,27 @@ impl<'a> Line<'a> {
 
     fn number(&self) -> Result<CatalogueNumber, ElementsError> {
         let value = self.cut(2..7);
-        CatalogueNumber::parse(value)
-            .ok_or_else(|| self.error(2, Problem::CatalogueNumber { value: value.to_owned() }))
+        CatalogueNumber::parse(value).ok_or_else(|| {
+            self.error(
+                2,
+                Problem::CatalogueNumber {
+                    value: value.to_owned(),
+                },
+            )
+        })
     }
 
     /// `YYDDD.DDDDDDDD`: two digits of the year (57 is 1957), day of the year from 1, and a fraction of it.
     fn epoch(&self) -> Result<SkyTime, ElementsError> {
         let value = self.cut(18..32);
-        let refused = || self.error(18, Problem::Epoch { value: value.to_owned() });
+        let refused = || {
+            self.error(
+                18,
+                Problem::Epoch {
+                    value: value.to_owned(),
+                },
+            )
+        };
         let digits = |text: &str| {
             let text = text.trim_start();
             let valid = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -245,7 +294,9 @@ impl<'a> Line<'a> {
         if !(1..=365 + i64::from(leap)).contains(&day) {
             return Err(refused());
         }
-        let january = format!("{year:04}-01-01T00:00:00Z").parse::<SkyTime>().map_err(|_| refused())?;
+        let january = format!("{year:04}-01-01T00:00:00Z")
+            .parse::<SkyTime>()
+            .map_err(|_| refused())?;
         // 1e-14 of a day is 0.864 ns.
         let ns = i128::from(fraction) * 864 / 1_000;
         let ns = i64::try_from(ns).map_err(|_| refused())? + (day - 1) * 86_400_000_000_000;
@@ -264,7 +315,13 @@ impl<'a> Line<'a> {
             self.parse(Field::Eccentricity, 26, text, &format!("0.{text}"))
         } else {
             let value = text.to_owned();
-            Err(self.error(26, Problem::NotANumber { field: Field::Eccentricity.name(), value }))
+            Err(self.error(
+                26,
+                Problem::NotANumber {
+                    field: Field::Eccentricity.name(),
+                    value,
+                },
+            ))
         }
     }
 
@@ -280,7 +337,12 @@ impl<'a> Line<'a> {
         let digits = digits.trim_start();
         let exponent = exponent.trim().trim_start_matches('+');
         let exponent = if exponent.is_empty() { "0" } else { exponent };
-        self.parse(field, columns.start, text, &format!("{sign}0.{digits}e{exponent}"))
+        self.parse(
+            field,
+            columns.start,
+            text,
+            &format!("{sign}0.{digits}e{exponent}"),
+        )
     }
 
     fn parse(&self, field: Field, at: usize, written: &str, number: &str) -> Result<f64, ElementsError> {
@@ -288,7 +350,10 @@ impl<'a> Line<'a> {
             return Err(self.error(at, Problem::NoValue { field: field.name() }));
         }
         number.parse().map_err(|_| {
-            let problem = Problem::NotANumber { field: field.name(), value: written.trim().to_owned() };
+            let problem = Problem::NotANumber {
+                field: field.name(),
+                value: written.trim().to_owned(),
+            };
             self.error(at, problem)
         })
     }

@@ -30,7 +30,12 @@ pub(super) fn read(source: &Source<'_>) -> Vec<Result<Elements, ElementsError>> 
         return vec![Err(source.error(text.len(), None, problem))];
     }
     let ends = starts.iter().skip(1).copied().chain([text.len()]);
-    starts.iter().copied().zip(ends).map(|(start, end)| message(source, start..end)).collect()
+    starts
+        .iter()
+        .copied()
+        .zip(ends)
+        .map(|(start, end)| message(source, start..end))
+        .collect()
 }
 
 fn message(source: &Source<'_>, span: Range<usize>) -> Result<Elements, ElementsError> {
@@ -38,16 +43,32 @@ fn message(source: &Source<'_>, span: Range<usize>) -> Result<Elements, Elements
     let piece = &source.text[span.clone()];
     let length = piece.find(CLOSE).map_or(piece.len(), |at| at + CLOSE.len());
     let text = &piece[..length];
-    let mut fields = Fields::new(source, Origin { format: Format::OmmXml, begin: span.start, text });
+    let mut fields = Fields::new(
+        source,
+        Origin {
+            format: Format::OmmXml,
+            begin: span.start,
+            text,
+        },
+    );
     let mut reader = Reader::from_str(text);
     let mut open: Option<Tag> = None;
     let position = |reader: &Reader<&[u8]>| {
-        span.start + usize::try_from(reader.buffer_position()).unwrap_or(usize::MAX).min(length)
+        span.start
+            + usize::try_from(reader.buffer_position())
+                .unwrap_or(usize::MAX)
+                .min(length)
     };
     loop {
         let before = position(&reader);
         let broken = |fields: &Fields<'_>, byte: usize, reason: String| {
-            Err(fields.error(byte, Problem::Syntax { format: "XML", reason }))
+            Err(fields.error(
+                byte,
+                Problem::Syntax {
+                    format: "XML",
+                    reason,
+                },
+            ))
         };
         match reader.read_event() {
             Ok(Event::Start(start)) => {
@@ -89,7 +110,10 @@ fn message(source: &Source<'_>, span: Range<usize>) -> Result<Elements, Elements
                 return Err(fields.error(span.start + length, Problem::CutOff { format: "XML" }));
             }
             Err(error) => {
-                let byte = span.start + usize::try_from(reader.error_position()).unwrap_or(usize::MAX).min(length);
+                let byte = span.start
+                    + usize::try_from(reader.error_position())
+                        .unwrap_or(usize::MAX)
+                        .min(length);
                 return broken(&fields, byte, error.to_string());
             }
         }

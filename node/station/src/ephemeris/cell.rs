@@ -65,7 +65,12 @@ impl Sample {
                 jerk[lane] += JERK[step - 1] * odd;
             }
         }
-        Self { value, slope, curvature, jerk }
+        Self {
+            value,
+            slope,
+            curvature,
+            jerk,
+        }
     }
 }
 

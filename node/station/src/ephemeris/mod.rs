@@ -51,11 +51,21 @@ impl Ephemeris {
         start: SkyTime,
         seconds: f64,
     ) -> Self {
-        let nothing = Self { start, seconds: 0.0, cells: Vec::new(), nodes: Vec::new() };
+        let nothing = Self {
+            start,
+            seconds: 0.0,
+            cells: Vec::new(),
+            nodes: Vec::new(),
+        };
         let Ok(state) = propagator.state(start) else {
             return nothing;
         };
-        let sampler = Sampler { propagator, earth, start, seconds };
+        let sampler = Sampler {
+            propagator,
+            earth,
+            start,
+            seconds,
+        };
         let mut per_turn = PER_TURN;
         let mut path = nothing;
         for _ in 0..=REFINEMENTS_MAX {
@@ -125,7 +135,10 @@ impl Sampler<'_> {
             let missing = first + REACH as f64;
             for ahead in 1..=REACH {
                 if (ahead as f64) <= missing {
-                    let before = extrapolated(samples.iter().take(2 * REACH + 1), steps.seconds(first - ahead as f64));
+                    let before = extrapolated(
+                        samples.iter().take(2 * REACH + 1),
+                        steps.seconds(first - ahead as f64),
+                    );
                     samples.insert(0, before);
                 }
             }
@@ -142,7 +155,12 @@ impl Sampler<'_> {
 
     /// Cells through the samples, up to the end or to the ground.
     fn joined(&self, samples: &[Point], end: f64) -> Ephemeris {
-        let mut path = Ephemeris { start: self.start, seconds: end, cells: Vec::new(), nodes: Vec::new() };
+        let mut path = Ephemeris {
+            start: self.start,
+            seconds: end,
+            cells: Vec::new(),
+            nodes: Vec::new(),
+        };
         let mut before: Option<Sample> = None;
         for around in samples.windows(2 * REACH + 1) {
             let around = around.try_into().expect("windows have that length");
@@ -182,16 +200,21 @@ impl Sampler<'_> {
 
     /// Whether the path is where SGP4 says, halfway between samples, at its nearest to the Earth and here and there.
     fn is_close(&self, path: &Ephemeris) -> bool {
-        let nearest = (0..path.cells.len()).min_by(|a, b| {
-            path.cells[*a].radius_min.total_cmp(&path.cells[*b].radius_min)
-        });
+        let nearest = (0..path.cells.len())
+            .min_by(|a, b| path.cells[*a].radius_min.total_cmp(&path.cells[*b].radius_min));
         let spread = (0..CHECKS - 1).map(|check| path.cells.len() * (2 * check + 1) / (2 * (CHECKS - 1)));
-        spread.chain(nearest).filter_map(|index| path.cells.get(index)).all(|cell| {
-            let found = cell.at(0.5);
-            self.point(found[3]).is_none_or(|exact| {
-                norm(minus([found[0], found[1], found[2]], [exact[0], exact[1], exact[2]])) <= ERROR_KM_MAX
+        spread
+            .chain(nearest)
+            .filter_map(|index| path.cells.get(index))
+            .all(|cell| {
+                let found = cell.at(0.5);
+                self.point(found[3]).is_none_or(|exact| {
+                    norm(minus(
+                        [found[0], found[1], found[2]],
+                        [exact[0], exact[1], exact[2]],
+                    )) <= ERROR_KM_MAX
+                })
             })
-        })
     }
 }
 

@@ -33,12 +33,22 @@ impl Steps {
         // What is below that is the Earth's flattening more than the orbit's.
         let usable = inverse_axis > 0.0 && (0.003..0.995).contains(&eccentricity);
         if !usable {
-            return Self { eccentricity: 0.0, mean_motion, anomaly: 0.0, step: TAU / per_turn };
+            return Self {
+                eccentricity: 0.0,
+                mean_motion,
+                anomaly: 0.0,
+                step: TAU / per_turn,
+            };
         }
         let anomaly = (along * (inverse_axis / MU).sqrt()).atan2(1.0 - distance * inverse_axis);
         // At perigee the true anomaly runs so many times faster than the eccentric one.
         let crowding = ((1.0 + eccentricity) / (1.0 - eccentricity)).sqrt();
-        Self { eccentricity, mean_motion, anomaly, step: TAU / (per_turn * crowding) }
+        Self {
+            eccentricity,
+            mean_motion,
+            anomaly,
+            step: TAU / (per_turn * crowding),
+        }
     }
 
     /// Seconds from the state to the step of that number, negative before it.
@@ -56,7 +66,10 @@ mod tests {
     fn steps_crowd_at_perigee() {
         // At perigee of an orbit of eccentricity 0.7: 7,000 km away, at right angles.
         let speed = (MU / 7_000.0 * 1.7_f64).sqrt();
-        let state = Teme { position_km: [7_000.0, 0.0, 0.0], velocity_km_s: [0.0, speed, 0.0] };
+        let state = Teme {
+            position_km: [7_000.0, 0.0, 0.0],
+            velocity_km_s: [0.0, speed, 0.0],
+        };
         let axis: f64 = 7_000.0 / 0.3;
         let mean_motion = (MU / axis.powi(3)).sqrt();
         let steps = Steps::from_state(&state, mean_motion, 20.0);

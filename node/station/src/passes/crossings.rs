@@ -20,7 +20,10 @@ pub(super) struct End {
 
 impl End {
     pub(super) fn at(view: &View, cell: &Cell, u: f64) -> Self {
-        Self { u, over: view.over(cell, u) }
+        Self {
+            u,
+            over: view.over(cell, u),
+        }
     }
 
     fn is_up(&self) -> bool {
@@ -126,7 +129,11 @@ fn root(a: &End, b: &End, height: impl Fn(f64) -> (f64, f64)) -> f64 {
             break;
         }
         let next = u - value / slope;
-        u = if next > low && next < high { next } else { 0.5 * (low + high) };
+        u = if next > low && next < high {
+            next
+        } else {
+            0.5 * (low + high)
+        };
     }
     u
 }

@@ -11,15 +11,25 @@ pub(super) fn highest(path: &Ephemeris, view: &View, interval: &Interval, pieces
     let mut culminations = 0;
     for index in interval.begin.cell..=interval.end.cell {
         let cell = &path.cells[index];
-        let from = if index == interval.begin.cell { interval.begin.u } else { 0.0 };
-        let to = if index == interval.end.cell { interval.end.u } else { 1.0 };
+        let from = if index == interval.begin.cell {
+            interval.begin.u
+        } else {
+            0.0
+        };
+        let to = if index == interval.end.cell {
+            interval.end.u
+        } else {
+            1.0
+        };
         let mut before = (from, view.over(cell, from));
         consider(&mut best, index, before.0, before.1.sine);
         for piece in 1..=pieces {
             let u = from + (to - from) * f64::from(piece) / f64::from(pieces);
             let over = view.over(cell, u);
             if before.1.climb > 0.0 && over.climb <= 0.0 {
-                let top = sign_change(before.0, before.1.climb, u, over.climb, |u| view.over(cell, u).climb);
+                let top = sign_change(before.0, before.1.climb, u, over.climb, |u| {
+                    view.over(cell, u).climb
+                });
                 culminations += 1;
                 consider(&mut best, index, top, view.over(cell, top).sine);
             }

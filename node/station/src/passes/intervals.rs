@@ -52,7 +52,12 @@ pub(super) fn intervals(path: &Ephemeris, view: &View, scratch: &mut Scratch, fo
                 let place = Place { cell: index, u };
                 match open.take() {
                     Some((begin, begin_is_cut)) => {
-                        found.push(Interval { begin, end: place, begin_is_cut, end_is_cut: false });
+                        found.push(Interval {
+                            begin,
+                            end: place,
+                            begin_is_cut,
+                            end_is_cut: false,
+                        });
                     }
                     None => open = Some((place, false)),
                 }
@@ -61,10 +66,18 @@ pub(super) fn intervals(path: &Ephemeris, view: &View, scratch: &mut Scratch, fo
             // The node's sign as both neighbours see it, should a crossing fall on it to the last digit.
             let now = last.over.height >= 0.0;
             if now != up {
-                let place = Place { cell: index, u: last_u };
+                let place = Place {
+                    cell: index,
+                    u: last_u,
+                };
                 match open.take() {
                     Some((begin, begin_is_cut)) => {
-                        found.push(Interval { begin, end: place, begin_is_cut, end_is_cut: false });
+                        found.push(Interval {
+                            begin,
+                            end: place,
+                            begin_is_cut,
+                            end_is_cut: false,
+                        });
                     }
                     None => open = Some((place, false)),
                 }
@@ -72,15 +85,31 @@ pub(super) fn intervals(path: &Ephemeris, view: &View, scratch: &mut Scratch, fo
             }
             if is_end {
                 if let Some((begin, begin_is_cut)) = open.take() {
-                    let end = Place { cell: index, u: last_u };
-                    found.push(Interval { begin, end, begin_is_cut, end_is_cut: true });
+                    let end = Place {
+                        cell: index,
+                        u: last_u,
+                    };
+                    found.push(Interval {
+                        begin,
+                        end,
+                        begin_is_cut,
+                        end_is_cut: true,
+                    });
                 }
                 return;
             }
         }
         if let Some((begin, begin_is_cut)) = open {
-            let last = Place { cell: end - 1, u: 1.0 };
-            found.push(Interval { begin, end: last, begin_is_cut, end_is_cut: false });
+            let last = Place {
+                cell: end - 1,
+                u: 1.0,
+            };
+            found.push(Interval {
+                begin,
+                end: last,
+                begin_is_cut,
+                end_is_cut: false,
+            });
         }
     }
 }

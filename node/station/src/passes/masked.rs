@@ -27,7 +27,12 @@ struct Look {
 }
 
 /// Adds the parts of `interval` in which the satellite is over the observer's mask to `found`.
-pub(super) fn over_mask(path: &Ephemeris, observer: &Observer, interval: &Interval, found: &mut Vec<Interval>) {
+pub(super) fn over_mask(
+    path: &Ephemeris,
+    observer: &Observer,
+    interval: &Interval,
+    found: &mut Vec<Interval>,
+) {
     let mut open: Option<(Place, bool)> = None;
     let mut crossings = Vec::new();
     for index in interval.begin.cell..=interval.end.cell {
@@ -47,7 +52,12 @@ pub(super) fn over_mask(path: &Ephemeris, observer: &Observer, interval: &Interv
             let place = Place { cell: index, u };
             match open.take() {
                 Some((begin, begin_is_cut)) => {
-                    found.push(Interval { begin, end: place, begin_is_cut, end_is_cut: false });
+                    found.push(Interval {
+                        begin,
+                        end: place,
+                        begin_is_cut,
+                        end_is_cut: false,
+                    });
                 }
                 None => open = Some((place, false)),
             }
@@ -55,7 +65,12 @@ pub(super) fn over_mask(path: &Ephemeris, observer: &Observer, interval: &Interv
     }
     if let Some((begin, begin_is_cut)) = open {
         let end = interval.end;
-        found.push(Interval { begin, end, begin_is_cut, end_is_cut: interval.end_is_cut });
+        found.push(Interval {
+            begin,
+            end,
+            begin_is_cut,
+            end_is_cut: interval.end_is_cut,
+        });
     }
 }
 
@@ -77,8 +92,15 @@ impl Watch<'_> {
         let site = &self.observer.site;
         let line = minus([x, y, z], site.position_km());
         let azimuth = site.azimuth_deg([x, y, z]);
-        let elevation = (dot(line, site.up()) / norm(line)).clamp(-1.0, 1.0).asin().to_degrees();
-        Look { u, azimuth, over: elevation - self.observer.mask.elevation_deg_min(azimuth) }
+        let elevation = (dot(line, site.up()) / norm(line))
+            .clamp(-1.0, 1.0)
+            .asin()
+            .to_degrees();
+        Look {
+            u,
+            azimuth,
+            over: elevation - self.observer.mask.elevation_deg_min(azimuth),
+        }
     }
 
     /// Cuts until pieces are simple, then adds the crossings of each.
@@ -99,7 +121,13 @@ impl Watch<'_> {
             .points()
             .iter()
             .map(|point| turn_deg(a.azimuth, point.0))
-            .filter(|at| if turn > 0.0 { *at > 0.0 && *at < turn } else { *at < 0.0 && *at > turn })
+            .filter(|at| {
+                if turn > 0.0 {
+                    *at > 0.0 && *at < turn
+                } else {
+                    *at < 0.0 && *at > turn
+                }
+            })
             .collect();
         corners.sort_by(|x, y| x.abs().total_cmp(&y.abs()));
         let mut from = *a;
@@ -134,7 +162,13 @@ impl Watch<'_> {
     fn crossing(&self, a: &Look, b: &Look) -> f64 {
         let over = |u: f64| self.look(u).over;
         match (a.over > 0.0) == (b.over > 0.0) {
-            true => if a.is_up() { b.u } else { a.u },
+            true => {
+                if a.is_up() {
+                    b.u
+                } else {
+                    a.u
+                }
+            }
             false => sign_change(a.u, a.over, b.u, b.over, over),
         }
     }
@@ -144,7 +178,11 @@ impl Watch<'_> {
     fn extremum(&self, a: &Look, b: &Look) -> Look {
         let toward = if a.is_up() { -1.0 } else { 1.0 };
         let middle = self.look(0.5 * (a.u + b.u));
-        let mut best = if toward * (middle.over - a.over) > 0.0 { middle } else { *a };
+        let mut best = if toward * (middle.over - a.over) > 0.0 {
+            middle
+        } else {
+            *a
+        };
         if toward * (b.over - best.over) > 0.0 {
             best = *b;
         }

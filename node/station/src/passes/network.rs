@@ -52,8 +52,13 @@ impl Network {
     /// Hands over the passes of each satellite, in the order given, while others are still searched by rayon's threads.
     /// However many satellites there are, only a bounded number of passes is kept.
     pub fn passes(&self, satellites: &[Propagator], window: &Window, mut take: impl FnMut(Target)) {
-        let expected = PASSES_AN_HOUR * self.observers.len().max(1) as f64 * (window.seconds() / 3600.0).max(1.0);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is clamped to small numbers")]
+        let expected =
+            PASSES_AN_HOUR * self.observers.len().max(1) as f64 * (window.seconds() / 3600.0).max(1.0);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is clamped to small numbers"
+        )]
         let batch = (WAITING_PASSES / expected).clamp(4.0, BATCH_MAX as f64) as usize;
         for (index, batch_of) in satellites.chunks(batch).enumerate() {
             let found: Vec<_> = batch_of
@@ -61,7 +66,10 @@ impl Network {
                 .map(|propagator| self.passes_of(propagator, window))
                 .collect();
             for (offset, passes) in found.into_iter().enumerate() {
-                take(Target { satellite: index * batch + offset, passes });
+                take(Target {
+                    satellite: index * batch + offset,
+                    passes,
+                });
             }
         }
     }

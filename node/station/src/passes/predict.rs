@@ -40,9 +40,16 @@ impl Window {
     /// When it is empty or longer than [`Window::HOURS_MAX`].
     pub fn new(start: SkyTime, hours: f64, earth: EarthRotation) -> Result<Self, StationError> {
         if hours > 0.0 && hours <= Self::HOURS_MAX {
-            Ok(Self { start, seconds: hours * 3600.0, earth })
+            Ok(Self {
+                start,
+                seconds: hours * 3600.0,
+                earth,
+            })
         } else {
-            Err(StationError::Window { hours, hours_max: Self::HOURS_MAX })
+            Err(StationError::Window {
+                hours,
+                hours_max: Self::HOURS_MAX,
+            })
         }
     }
 
@@ -85,13 +92,21 @@ impl Search {
     /// Samples the satellite.
     pub(super) fn new(propagator: &Propagator, window: &Window) -> Self {
         let path = Ephemeris::sample(propagator, window.earth, window.start, window.seconds);
-        let low = path.cells.iter().map(|cell| cell.radius_min).fold(f64::INFINITY, f64::min);
+        let low = path
+            .cells
+            .iter()
+            .map(|cell| cell.radius_min)
+            .fold(f64::INFINITY, f64::min);
         let high = path.cells.iter().map(|cell| cell.radius_max).fold(0.0, f64::max);
         Self {
             path,
             reaches: Vec::new(),
             // The elevation turns round once a pass in a low and round orbit, more often in others.
-            pieces: if high < 9_000.0 && high - low < 700.0 { 2 } else { 6 },
+            pieces: if high < 9_000.0 && high - low < 700.0 {
+                2
+            } else {
+                6
+            },
             scratch: Scratch::default(),
             intervals: Vec::new(),
             masked: Vec::new(),
@@ -105,7 +120,11 @@ impl Search {
         }
         let lowest = observer.mask.lowest_deg();
         let view = View::new(&observer.site, lowest);
-        let reach = match self.reaches.iter().position(|reach| reach.elevation_deg == lowest) {
+        let reach = match self
+            .reaches
+            .iter()
+            .position(|reach| reach.elevation_deg == lowest)
+        {
             Some(known) => &self.reaches[known],
             None => {
                 self.reaches.push(Reach::new(&self.path.cells, lowest));

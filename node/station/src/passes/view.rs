@@ -81,9 +81,15 @@ impl View {
         let curved = self.sine.abs() * (cell.speed * cell.speed / nearest + cell.bend);
         let straight = self.sine.abs() * cell.bend;
         if self.sine >= 0.0 {
-            Bend { down: cell.bend + curved, up: cell.bend + straight }
+            Bend {
+                down: cell.bend + curved,
+                up: cell.bend + straight,
+            }
         } else {
-            Bend { down: cell.bend + straight, up: cell.bend + curved }
+            Bend {
+                down: cell.bend + straight,
+                up: cell.bend + curved,
+            }
         }
     }
 }
@@ -121,16 +127,17 @@ impl Reach {
                 height(cell.radius_min).min(height(cell.radius_max)) - 1.0 - cell.bend / 8.0
             })
             .collect();
-        Self { elevation_deg, thresholds }
+        Self {
+            elevation_deg,
+            thresholds,
+        }
     }
 
     /// Cells in which the satellite may be over the mask of the site, as ranges of neighbours.
     pub(super) fn candidates(&self, view: &View, nodes: &[Point], found: &mut Vec<(usize, usize)>) {
         found.clear();
         let base = dot(view.up, view.position);
-        let high = |node: &Point| {
-            node[0] * view.up[0] + node[1] * view.up[1] + node[2] * view.up[2] - base
-        };
+        let high = |node: &Point| node[0] * view.up[0] + node[1] * view.up[1] + node[2] * view.up[2] - base;
         let Some((first, rest)) = nodes.split_first() else {
             return;
         };
