@@ -146,13 +146,6 @@ fn numbers_of_six_to_nine_digits_are_read() {
     assert_eq!(elements.catalogue_number.get(), 111_234);
 }
 
-#[test]
-fn elements_have_an_age() {
-    let elements = read_one(&tle()).unwrap();
-    let later = "2008-09-29T12:25:40.104192Z".parse().unwrap();
-    assert!((elements.age_days(later) - 9.0).abs() < 1e-9);
-}
-
 fn with_check_sum(line: &str) -> String {
     let body = &line[..68];
     let sum: u32 = body

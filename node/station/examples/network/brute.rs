@@ -69,6 +69,9 @@ impl Sky<'_> {
     }
 }
 
+/// Of one satellite: how far edges are off, and how many passes are missing, shorter than the step, and invented.
+type Found = (Vec<f64>, u32, u32, u32);
+
 /// Compares, and tells the result in words.
 pub(crate) fn compare(satellites: &[Propagator], network: &Network, window: &Window, mask: f64) -> String {
     let results: Vec<_> = satellites
@@ -137,7 +140,7 @@ pub(crate) fn compare(satellites: &[Propagator], network: &Network, window: &Win
         .flat_map(|result| result.0.iter().copied())
         .collect();
     off.sort_by(f64::total_cmp);
-    let sum = |pick: fn(&(Vec<f64>, u32, u32, u32)) -> u32| results.iter().map(pick).sum::<u32>();
+    let sum = |pick: fn(&Found) -> u32| results.iter().map(pick).sum::<u32>();
     let at = |share: f64| {
         off.get(((off.len() as f64 - 1.0) * share) as usize)
             .copied()

@@ -177,8 +177,8 @@ fn main() -> Result<()> {
             }
         });
     }
-    if options.check > 0 {
-        let step = (propagators.len() / options.check).max(1);
+    if let Some(step) = propagators.len().checked_div(options.check) {
+        let step = step.max(1);
         let some: Vec<_> = propagators
             .iter()
             .step_by(step)

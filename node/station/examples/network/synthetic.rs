@@ -64,8 +64,8 @@ pub(crate) fn catalogue(count: usize) -> String {
             )
         } else if kind < 0.99 {
             (
-                numbers.between(2.1, 4.0),
-                numbers.between(0.6, 0.74),
+                numbers.between(2.1, 2.3),
+                numbers.between(0.6, 0.72),
                 numbers.between(5.0, 30.0),
             )
         } else {

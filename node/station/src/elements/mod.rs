@@ -76,3 +76,18 @@ impl Elements {
         at.seconds_since(self.epoch) / 86_400.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_have_an_age_and_a_label() {
+        let text = "1 25544U 98067A   08264.51782528 -.00002182  00000-0 -11606-4 0  2927\n\
+                    2 25544  51.6416 247.4627 0006703 130.5360 325.0288 15.72125391563537\n";
+        let elements = read_one(text).unwrap();
+        let later = "2008-09-29T12:25:40.104192Z".parse().unwrap();
+        assert!((elements.age_days(later) - 9.0).abs() < 1e-9);
+        assert_eq!(elements.label(), "25544");
+    }
+}

@@ -90,6 +90,10 @@ pub(crate) struct Cell {
 
 impl Cell {
     /// Hermite interpolation of values and three derivatives at both ends.
+    #[expect(
+        clippy::needless_range_loop,
+        reason = "a lane runs through eight arrays at once"
+    )]
     pub(super) fn between(a: &Sample, b: &Sample) -> Self {
         let mut c = [[0.0; 4]; 8];
         for lane in 0..4 {
