@@ -161,7 +161,7 @@ pub(super) fn sign_change(a: f64, fa: f64, b: f64, fb: f64, f: impl Fn(f64) -> f
         }
         let moved = (x2 - x1).abs();
         (x1, f1) = (x2, f2);
-        if moved < 1e-12 {
+        if moved < 1e-11 {
             break;
         }
     }

@@ -9,6 +9,10 @@ use crate::ephemeris::Ephemeris;
 pub(super) fn highest(path: &Ephemeris, view: &View, interval: &Interval, pieces: u32) -> (Place, u32) {
     let mut best = (interval.begin, f64::NEG_INFINITY);
     let mut culminations = 0;
+    let begin = interval.begin;
+    // Neighbours share value and slope where they meet.
+    let mut before = (begin.u, view.over(&path.cells[begin.cell], begin.u));
+    consider(&mut best, begin.cell, before.0, before.1.sine);
     for index in interval.begin.cell..=interval.end.cell {
         let cell = &path.cells[index];
         let from = if index == interval.begin.cell {
@@ -21,8 +25,7 @@ pub(super) fn highest(path: &Ephemeris, view: &View, interval: &Interval, pieces
         } else {
             1.0
         };
-        let mut before = (from, view.over(cell, from));
-        consider(&mut best, index, before.0, before.1.sine);
+        before.0 = from;
         for piece in 1..=pieces {
             let u = from + (to - from) * f64::from(piece) / f64::from(pieces);
             let over = view.over(cell, u);

@@ -38,13 +38,13 @@ pub(super) fn intervals(path: &Ephemeris, view: &View, scratch: &mut Scratch, fo
             // Only the window's start can find it up: cells that were passed over have it down at both ends.
             open = Some((Place { cell: begin, u: 0.0 }, begin == 0));
         }
+        let mut first = End::at(view, &path.cells[begin], 0.0);
         for index in begin..end {
             let cell = &path.cells[index];
             let (last_u, is_end) = match path.nodes[index + 1][3] >= path.seconds {
                 true => (cell.when(path.seconds), true),
                 false => (1.0, false),
             };
-            let first = End::at(view, cell, 0.0);
             let last = End::at(view, cell, last_u);
             roots.clear();
             crossings(view, cell, &first, &last, roots);
@@ -63,6 +63,11 @@ pub(super) fn intervals(path: &Ephemeris, view: &View, scratch: &mut Scratch, fo
                 }
                 up = !up;
             }
+            // Neighbours share value and slope where they meet.
+            first = End {
+                u: 0.0,
+                over: last.over,
+            };
             // The node's sign as both neighbours see it, should a crossing fall on it to the last digit.
             let now = last.over.height >= 0.0;
             if now != up {
