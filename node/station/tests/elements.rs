@@ -1,6 +1,6 @@
 //! Element sets in every form, and what becomes of those that are wrong.
 
-use tetryx_station::elements::{Elements, ElementsError, Format, Problem, read, read_bytes, read_one};
+use tetryx_station::elements::{Elements, ElementsError, Format, read, read_one};
 
 const ONE: &str = "1 25544U 98067A   08264.51782528 -.00002182  00000-0 -11606-4 0  2927";
 const TWO: &str = "2 25544  51.6416 247.4627 0006703 130.5360 325.0288 15.72125391563537";
@@ -408,18 +408,6 @@ fn every_malformed_element_set_has_its_own_clear_error() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-#[test]
-fn bytes_that_are_no_text_are_refused_where_they_begin() {
-    let error = read_bytes(b"ISS\n1 25544U\xff")
-        .into_iter()
-        .find_map(Result::err)
-        .unwrap();
-    assert_eq!(
-        (error.line, error.column, error.problem),
-        (2, 9, Problem::NotUtf8)
-    );
 }
 
 /// 10,000 entries of which one is spoilt; joined as the form wants it.

@@ -107,3 +107,18 @@ pub fn read_one(text: &str) -> Result<Elements, ElementsError> {
         .next()
         .unwrap_or_else(|| Err(Source::new(text).error(0, None, Problem::Empty)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_are_no_text_are_refused_where_they_begin() {
+        let read = read_bytes(b"ISS\n1 25544U\xff");
+        let error = read.into_iter().find_map(Result::err).unwrap();
+        assert_eq!(
+            (error.line, error.column, error.problem),
+            (2, 9, Problem::NotUtf8)
+        );
+    }
+}

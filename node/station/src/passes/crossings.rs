@@ -2,7 +2,7 @@
 //!
 //! The height over the horizon cannot bend more than a bound that follows from the path ([`View::bend`]). A piece of a
 //! cell is done with when the bound shows that it holds no crossing, or exactly one; otherwise it is split, at an
-//! extremum if its ends tell of one, else in the middle. Pieces narrower than [`NARROW`] (a third of a degree of a turn)
+//! extremum if its ends tell of one, else in the middle. Pieces narrower than [`NARROW`] (1.3 degrees of a turn)
 //! are taken to have at most one extremum.
 
 use super::view::{Over, View};
