@@ -10,6 +10,8 @@ use tetryx_protocol::cache::CachePattern;
 use tetryx_protocol::id::TokenId;
 use tetryx_protocol::signature::KeyName;
 use tetryx_protocol::time::UtcTime;
+use tetryx_station::site::Site;
+use tetryx_station::time::SkyTime;
 
 use crate::duration;
 use crate::reference::{CacheRef, NodeRef, PathRef, ServerName};
@@ -19,8 +21,8 @@ use crate::reference::{CacheRef, NodeRef, PathRef, ServerName};
 #[command(
     name = "tetryx-cli",
     version,
-    about = "The Tetryx operator tool: push, pull, caches, tokens, nodes",
-    long_about = "The Tetryx operator tool: push, pull, caches, tokens, nodes.\n\n\
+    about = "The Tetryx operator tool: push, pull, caches, tokens, nodes, passes",
+    long_about = "The Tetryx operator tool: push, pull, caches, tokens, nodes, passes.\n\n\
         Data is printed on stdout, everything else on stderr. Exit codes: 0 done, 1 refused or nothing found, \
         2 wrong use or failure.",
     propagate_version = false,
@@ -75,6 +77,9 @@ pub(crate) enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Predict when satellites are up
+    #[command(subcommand)]
+    Pass(PassCommand),
     /// Show the state of the server and of its cluster
     Status,
     /// Check the server and its data; fails if something is damaged and could not be healed
@@ -301,6 +306,39 @@ pub(crate) enum NodeCommand {
         #[arg(long)]
         no_confirm: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PassCommand {
+    /// Predict every pass of the satellites in a file over a site; needs no server
+    Predict(PassPredict),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PassPredict {
+    /// Elements: an OMM (JSON, CSV, KVN or XML) or a TLE, of one satellite or many; '-' reads them from stdin
+    #[arg(long, value_name = "FILE")]
+    pub(crate) elements: PathBuf,
+    /// Where the antenna is: degrees north, degrees east, metres above the WGS84 ellipsoid
+    #[arg(long, value_name = "LAT,LON,ALT_M", allow_hyphen_values = true)]
+    pub(crate) site: Site,
+    /// The lowest usable elevation in degrees, or a file with an azimuth and an elevation on each line
+    #[arg(
+        long,
+        value_name = "DEG|FILE",
+        default_value = "0",
+        allow_hyphen_values = true
+    )]
+    pub(crate) mask: String,
+    /// UT1 - UTC in seconds, from an IERS bulletin
+    #[arg(long, value_name = "S", default_value_t = 0.0, allow_hyphen_values = true)]
+    pub(crate) dut1: f64,
+    /// When the window begins, for example 2026-03-02T12:00:00Z
+    #[arg(long, value_name = "T")]
+    pub(crate) from: SkyTime,
+    /// How many hours it lasts
+    #[arg(long, value_name = "H")]
+    pub(crate) hours: f64,
 }
 
 #[derive(Debug, Args)]

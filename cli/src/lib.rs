@@ -1,4 +1,4 @@
-//! The Tetryx operator tool: push, pull, caches, tokens, nodes.
+//! The Tetryx operator tool: push, pull, caches, tokens, nodes, passes.
 //!
 //! Arguments are parsed ([`args`]), resolved against the configuration ([`context`]), and handed to the module of the
 //! command, which talks to the server through [`api`] and prints through [`render`].
@@ -21,6 +21,7 @@ mod login;
 mod nix;
 mod nodes;
 mod outbox;
+mod passes;
 mod paths;
 mod pull;
 mod push;
@@ -84,6 +85,7 @@ fn run(context: &Context, command: Command) -> Result<bool> {
             Command::MakeToken(args) => tokens::create(context, args).await?,
             Command::Node(command) => return nodes::run(context, command).await,
             Command::Gc { dry_run } => return gc::run(context, dry_run).await,
+            Command::Pass(command) => return passes::run(context, command),
             Command::Status => status::run(context).await?,
             Command::Doctor => return doctor::run(context).await,
             Command::Outbox => outbox::run(context).await?,

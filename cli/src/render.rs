@@ -57,6 +57,14 @@ impl Render {
         }
     }
 
+    /// Begins a list of data for a program whose items are printed as they come.
+    pub(crate) fn json_list(self) -> JsonList {
+        JsonList {
+            out: io::BufWriter::new(io::stdout()),
+            is_empty: true,
+        }
+    }
+
     /// Asks on the terminal; `None` if there is none.
     pub(crate) fn ask(self, question: &str) -> Result<Option<String>> {
         if !io::stdin().is_terminal() {
@@ -66,6 +74,30 @@ impl Render {
         let mut answer = String::new();
         io::stdin().read_line(&mut answer)?;
         Ok(Some(answer.trim().to_owned()))
+    }
+}
+
+/// A JSON array on stdout, an item on each line.
+#[derive(Debug)]
+pub(crate) struct JsonList {
+    out: io::BufWriter<io::Stdout>,
+    is_empty: bool,
+}
+
+impl JsonList {
+    /// The next item.
+    pub(crate) fn push<T: Serialize>(&mut self, item: &T) -> Result<()> {
+        self.out
+            .write_all(if self.is_empty { b"[\n  " } else { b",\n  " })?;
+        self.is_empty = false;
+        Ok(serde_json::to_writer(&mut self.out, item).map_err(io::Error::from)?)
+    }
+
+    /// No more items.
+    pub(crate) fn end(mut self) -> Result<()> {
+        self.out
+            .write_all(if self.is_empty { b"[]\n" } else { b"\n]\n" })?;
+        Ok(self.out.flush()?)
     }
 }
 

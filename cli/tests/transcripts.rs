@@ -195,3 +195,8 @@ fn nodes_are_invited_listed_drained_and_removed() {
 fn use_edits_what_nix_reads_and_keeps_the_rest() {
     check("use");
 }
+
+#[test]
+fn passes_are_predicted_without_a_server() {
+    check("passes");
+}

@@ -13,6 +13,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     // The environment with the feature `mutants` only, which asks it for nothing but the deliberate bug.
     ("raft/state", &["tetryx-environment", "tetryx-protocol"]),
     ("raft", &["tetryx-environment", "tetryx-protocol", "tetryx-state"]),
+    ("node/station", &["tetryx-protocol"]),
     ("node/store", &["tetryx-protocol"]),
     ("node/link", &["tetryx-protocol"]),
     ("node/gossip", &["tetryx-protocol"]),
@@ -43,7 +44,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "tetryx-transfer",
         ],
     ),
-    ("cli", &["tetryx-protocol"]),
+    ("cli", &["tetryx-protocol", "tetryx-station"]),
     (
         "simulations",
         &[
@@ -163,7 +164,7 @@ fn every_crate_has_a_layer() {
 
 #[test]
 fn pure_crates_cannot_name_a_clock_a_disk_a_network_or_randomness() {
-    for folder in ["protocol", "raft/state"] {
+    for folder in ["protocol", "raft/state", "node/station"] {
         let known = dependencies(folder, "dependencies");
         for impure in IMPURE {
             assert!(
