@@ -213,7 +213,9 @@ impl World {
         config.store.segment_size = Size::mib(chance.u64(1..8));
         config.scrub.period = Duration::from_secs(common.u64(600..3600));
         let (has_tight, tight, quota) = (common.u8(0..3) == 0, common.usize(1..3), common.u64(16..40));
-        if has_tight && self.plan().stations > 2 && number == tight {
+        // Where bytes are harmed, somebody waits until nobody lacks a copy.
+        let has_room = self.plan().stations < 3 || self.plan().keeps_two_copies();
+        if has_tight && !has_room && number == tight {
             config.store.segment_size = Size::mib(1);
             config.store.quota = Some(Size::mib(quota));
         }
