@@ -100,24 +100,27 @@ pub(crate) async fn watch(node: Node) {
 /// # Errors
 /// [`NodeError::NoRoom`] when they cannot, whatever is given up; otherwise those of the store.
 pub(crate) async fn ensure(node: &Node, needed: u64) -> Result<(), NodeError> {
-    ensure_least(node, needed, needed).await
-}
-
-/// Tries to make room for `wanted` bytes, of which `needed` come for certain.
-///
-/// # Errors
-/// As [`ensure`], for what is needed.
-pub(crate) async fn ensure_least(node: &Node, needed: u64, wanted: u64) -> Result<(), NodeError> {
     let before = left(node).await?;
     // Headers, and what the index takes for what is new.
     let besides = if needed > LEAST { before.low / 2 } else { 0 };
-    let needed = needed.max(LEAST).saturating_add(besides);
-    let wanted = wanted.saturating_add(besides).max(needed);
-    if before.free >= wanted {
+    ensure_free(node, before, needed.max(LEAST).saturating_add(besides)).await
+}
+
+/// Sees to it that so many bytes can be stored, and that little is not all that is left then.
+///
+/// # Errors
+/// As [`ensure`].
+pub(crate) async fn ensure_besides(node: &Node, needed: u64) -> Result<(), NodeError> {
+    let before = left(node).await?;
+    ensure_free(node, before, needed.max(LEAST).saturating_add(before.low)).await
+}
+
+async fn ensure_free(node: &Node, before: Left, needed: u64) -> Result<(), NodeError> {
+    if before.free >= needed {
         return Ok(());
     }
     if !has_failed_lately(node, RETRY_PAUSE_ASKED) {
-        let made = make(node, wanted.saturating_add(before.low));
+        let made = make(node, needed.saturating_add(before.low));
         match tokio::time::timeout(PATIENCE, made).await {
             Ok(made) => made?,
             Err(_) => tracing::info!("making room takes longer than anybody waits"),

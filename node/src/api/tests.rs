@@ -313,7 +313,9 @@ async fn an_empty_cache_lists_no_paths_and_lacks_whatever_is_asked() {
 async fn a_path_that_is_not_there_is_no_such_object() {
     let test = TestNode::new().await;
     test.create_cache("alpha", false).await;
-    let token = test.token(grants("alpha", &[Pull, Push, Delete])).await;
+    let token = test
+        .token(grants("alpha", &[Pull, Delete, ConfigureRetention]))
+        .await;
     for answer in [
         test.get(PATH, Some(&token)).await,
         test.ask(Method::DELETE, PATH, Some(&token)).await,

@@ -55,8 +55,8 @@ pub(crate) async fn bring(
     }
     let raw = missing_raw(found.as_ref(), wanted.nar_size);
     drop(found);
-    // How much they compress shows when they come; few come to less than an eighth.
-    let room = room::ensure_least(node, raw / 8, raw).await;
+    // How much they compress shows when they come. Copies for others leave some room to those who pull and push here.
+    let room = room::ensure_besides(node, raw).await;
     room.map_err(|source| BringError::Room {
         nar,
         source: Box::new(source),
