@@ -88,7 +88,7 @@ const fn hunt(mutant: Mutant) -> Hunt {
         Mutant::SnapshotForgetsDedup => (
             3,
             0.25,
-            &[Fault::Blackout, Fault::FullCut, Fault::Crash],
+            &[Fault::Membership, Fault::Crash],
             30,
             &[Promise::SameState, Promise::AppliedOnce],
         ),
