@@ -2,8 +2,8 @@
 //!
 //! On one node, whether it is restarted in between or not:
 //! - the durable vote never falls (its term, its leader, that it was granted), and no restart finds a term below it;
-//! - the durable end of the log is not lost: it is earlier only if the vote says that another leader, who may have
-//!   replaced it, was promised to be followed;
+//! - the durable end of the log is not lost: it is earlier only if the vote says that another leader than the one it is
+//!   of, who may replace it, was promised to be followed;
 //! - what was cut off the log is in the state that a restart finds.
 //!
 //! As long as it runs also: the term, what is committed and what is applied never fall. A vote is made durable before
@@ -62,8 +62,9 @@ fn went_forward(before: &Observation, now: &Observation) -> Result<(), String> {
             format!("{:?}", now.vote),
         );
     }
-    let office = |seen: &Observation| seen.vote.map(|vote| vote.office());
-    if now.acknowledged < before.acknowledged && office(now) == office(before) {
+    let office = now.vote.map(|vote| vote.office());
+    let written_in = before.acknowledged.map(|at| at.office());
+    if now.acknowledged < before.acknowledged && office == written_in {
         return back(
             "the durable log",
             format!("{:?}", before.acknowledged),
@@ -133,6 +134,20 @@ mod tests {
             is_granted: true,
         });
         (now.committed, now.applied) = (before.committed, before.applied);
+        assert_eq!(check(&before, &now), Ok(()));
+    }
+
+    #[test]
+    fn another_leader_may_replace_entries_some_time_after_the_vote() {
+        let mut before = following(node(1), entry(3, 1, 7).at);
+        before.term = 4;
+        before.vote = Some(ObservedVote {
+            term: 4,
+            leader: node(2),
+            is_granted: true,
+        });
+        let mut now = before.clone();
+        now.acknowledged = Some(entry(3, 1, 6).at);
         assert_eq!(check(&before, &now), Ok(()));
     }
 
