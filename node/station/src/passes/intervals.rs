@@ -20,6 +20,19 @@ pub(super) struct Interval {
     pub(super) end_is_cut: bool,
 }
 
+/// A crossing ends the interval that is open, or opens one. `open` is its begin, and whether the window cuts that off.
+pub(super) fn cross(open: &mut Option<(Place, bool)>, at: Place, found: &mut Vec<Interval>) {
+    match open.take() {
+        Some((begin, begin_is_cut)) => found.push(Interval {
+            begin,
+            end: at,
+            begin_is_cut,
+            end_is_cut: false,
+        }),
+        None => *open = Some((at, false)),
+    }
+}
+
 /// Memory that searches share.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
@@ -50,17 +63,7 @@ pub(super) fn intervals(path: &Ephemeris, view: &View, scratch: &mut Scratch, fo
             crossings(view, cell, &first, &last, roots);
             for u in roots.iter().copied() {
                 let place = Place { cell: index, u };
-                match open.take() {
-                    Some((begin, begin_is_cut)) => {
-                        found.push(Interval {
-                            begin,
-                            end: place,
-                            begin_is_cut,
-                            end_is_cut: false,
-                        });
-                    }
-                    None => open = Some((place, false)),
-                }
+                cross(&mut open, place, found);
                 up = !up;
             }
             // Neighbours share value and slope where they meet.
@@ -75,17 +78,7 @@ pub(super) fn intervals(path: &Ephemeris, view: &View, scratch: &mut Scratch, fo
                     cell: index,
                     u: last_u,
                 };
-                match open.take() {
-                    Some((begin, begin_is_cut)) => {
-                        found.push(Interval {
-                            begin,
-                            end: place,
-                            begin_is_cut,
-                            end_is_cut: false,
-                        });
-                    }
-                    None => open = Some((place, false)),
-                }
+                cross(&mut open, place, found);
                 up = now;
             }
             if is_end {

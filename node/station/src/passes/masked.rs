@@ -5,7 +5,7 @@
 //! and the elevation over the mask has at most one extremum.
 
 use super::crossings::sign_change;
-use super::intervals::{Interval, Place};
+use super::intervals::{Interval, Place, cross};
 use super::predict::Observer;
 use crate::ephemeris::{Cell, Ephemeris};
 use crate::vector::{dot, minus, norm};
@@ -50,17 +50,7 @@ pub(super) fn over_mask(
         watch.cut(&first, &last, &mut crossings);
         for u in crossings.iter().copied() {
             let place = Place { cell: index, u };
-            match open.take() {
-                Some((begin, begin_is_cut)) => {
-                    found.push(Interval {
-                        begin,
-                        end: place,
-                        begin_is_cut,
-                        end_is_cut: false,
-                    });
-                }
-                None => open = Some((place, false)),
-            }
+            cross(&mut open, place, found);
         }
     }
     if let Some((begin, begin_is_cut)) = open {
