@@ -5,10 +5,10 @@ use std::time::Duration;
 use tetryx_protocol::api::ErrorName;
 use tetryx_raft::{Profile, ReplicaError};
 
-use crate::Node;
 use crate::http::error::HttpError;
 use crate::membership::DrainProgress;
 use crate::peers::slower_profile;
+use crate::{Node, NodeError};
 
 /// A node that has heard of no majority for so long, or for several elections, is cut off.
 const CUT_OFF_AFTER: Duration = Duration::from_secs(5);
@@ -16,8 +16,8 @@ const CUT_OFF_AFTER: Duration = Duration::from_secs(5);
 /// Why a node that nobody stopped must end.
 #[derive(Debug)]
 pub enum Ending {
-    /// The replica has failed; the process should end, and be started again by whoever watches it.
-    Failed(ReplicaError),
+    /// The replica or the outbox has failed; the process should end, and be started again by whoever watches it.
+    Failed(NodeError),
     /// The state is not what the other nodes have. Opened again, the node rebuilds it.
     Rebuild,
     /// The links have turned out slower than the timing is for. Opened again, the node takes the other one.
@@ -49,7 +49,8 @@ impl Node {
                 );
                 Ending::Rebuild
             }
-            error = failed => Ending::Failed(error),
+            error = failed => Ending::Failed(error.into()),
+            error = self.outbox().broken() => Ending::Failed(error.into()),
             profile = slower_profile(self) => {
                 tracing::warn!(
                     ?profile,

@@ -164,7 +164,7 @@ async fn run(options: Options, ticket: Option<&str>) -> anyhow::Result<()> {
 
     while let Some(ending) = serve(&node, &data_dir, listener, &mut signals).await? {
         if let Ending::Failed(error) = ending {
-            return Err(NodeError::Replica(error).into());
+            return Err(error.into());
         }
         drop(node);
         let opened = open::open(setup.config.clone(), &data_dir);

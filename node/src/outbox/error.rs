@@ -19,7 +19,10 @@ pub enum OutboxError {
     Damaged { file: String, offset: u64 },
     #[error("the outbox file {file} was written by a newer version; upgrade this node")]
     NeedsUpgrade { file: String },
-    #[error("the outbox could not be brought back in order after a failed write; restart the node")]
+    #[error(
+        "the outbox could not be brought back in order after a failed write; check the disk, then start the node again: \
+         what was taken before is kept"
+    )]
     Broken,
     #[error("{max} paths wait for the cluster already; push again when it can be reached")]
     Full { max: usize },

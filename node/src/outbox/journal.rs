@@ -145,6 +145,11 @@ impl Journal {
         })
     }
 
+    /// Whether a write failed and could not be undone: nothing more is taken until the journal is opened anew.
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
     /// Bytes of the file.
     pub(super) fn len(&self) -> u64 {
         self.len

@@ -40,7 +40,7 @@ use parking_lot::Mutex;
 use tetryx_environment::{Entropy, Io};
 use tetryx_protocol::hash::{ManifestHash, NarHash};
 use tetryx_store::disk::Disk;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 pub(crate) use self::deliver::{Delivered, Delivery};
 pub use self::drain::Drained;
@@ -78,6 +78,7 @@ struct Inner {
     /// One at a time hands entries over.
     draining: tokio::sync::Mutex<()>,
     wake: Notify,
+    is_broken: watch::Sender<bool>,
 }
 
 /// What the journal says.
@@ -154,8 +155,18 @@ impl Outbox {
                 proposals: Proposals::new(entropy),
                 draining: tokio::sync::Mutex::default(),
                 wake: Notify::new(),
+                is_broken: watch::Sender::new(false),
             }),
         })
+    }
+
+    /// Waits until a write failed that could not be undone. Nothing is taken or handed over from then on, until
+    /// another process opens the outbox.
+    pub(crate) async fn broken(&self) -> OutboxError {
+        let mut is_broken = self.inner.is_broken.subscribe();
+        let waited = is_broken.wait_for(|is_broken| *is_broken).await.map(drop);
+        waited.expect("the sender lives as long as this");
+        OutboxError::Broken
     }
 
     /// The manifests of all NARs that wait. A collection reads them before it reads the state: what leaves here in
@@ -196,7 +207,13 @@ impl Outbox {
         let written = self.io.run(move || {
             let mut journal = inner.journal.lock();
             let (value, records) = records(&inner.state.lock());
-            journal.append(&records)?;
+            let appended = journal.append(&records);
+            inner.is_broken.send_if_modified(|is_broken| {
+                let is_news = journal.is_broken() && !*is_broken;
+                *is_broken |= is_news;
+                is_news
+            });
+            appended?;
             let mut state = inner.state.lock();
             records.into_iter().for_each(|record| state.apply(record));
             let is_long = journal.len() > REWRITE_BYTES && journal.len() > 4 * journal.len_when_begun();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::FutureExt as _;
 use tetryx_environment::Io;
 use tetryx_protocol::api::OutboxState;
 use tetryx_protocol::hash::{FileHash, ManifestHash, NarHash};
@@ -227,6 +228,29 @@ fn a_journal_that_cannot_be_put_in_order_takes_nothing_more() {
     disk.fail_syncs(2);
     assert!(journal.append(&[waiting(1)]).is_err());
     assert!(matches!(journal.append(&[waiting(2)]), Err(OutboxError::Broken)));
+}
+
+#[tokio::test]
+async fn an_outbox_that_cannot_be_put_in_order_says_so_and_is_well_when_opened_again() {
+    let disk = Arc::new(MemoryDisk::new());
+    let opened = || Outbox::open(Arc::clone(&disk) as _, Io::inline(), &TestEntropy::new(1)).unwrap();
+    let outbox = opened();
+    outbox.take(entry(&[1])).await.unwrap();
+    disk.fail_syncs(1);
+    outbox.take(entry(&[2])).await.expect_err("its sync fails");
+    assert!(outbox.broken().now_or_never().is_none(), "that was undone");
+    disk.fail_syncs(2);
+    outbox.take(entry(&[2])).await.expect_err("its sync fails");
+
+    let why = outbox.broken().now_or_never().expect("that could not be undone");
+    assert!(matches!(why, OutboxError::Broken), "{why}");
+    drop(outbox);
+
+    disk.restart(Survivors::Synced);
+    let outbox = opened();
+    assert!(outbox.broken().now_or_never().is_none());
+    outbox.take(entry(&[3])).await.unwrap();
+    assert_eq!(outbox.counts().waiting, 2);
 }
 
 #[test]
