@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use axum::body::Body;
+use http::header::{ETAG, RANGE};
+use http::{Method, Request, StatusCode};
 use tetryx_node::config::{Config, Size};
 use tetryx_protocol::api::ErrorName;
 use tetryx_protocol::hash::NarHash;
@@ -203,7 +205,8 @@ async fn a_refusal_for_want_of_room_comes_early_and_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_fetched_for_want_of_room_is_refused_with_507() {
+async fn what_there_is_no_room_for_is_passed_on_and_not_kept() {
+    // given a node that is full of what it may not give up
     let cluster = cluster(1, 1, Size::mib(4)).await;
     let tight = cluster.node(2);
     let owed = paths_held_by(&cluster, 1, 3_000_000, 1, |holders| holders == [2]);
@@ -211,9 +214,51 @@ async fn what_cannot_be_fetched_for_want_of_room_is_refused_with_507() {
     let elsewhere = paths_held_by(&cluster, 1, 2_000_000, 1, |holders| holders == [0]);
     cluster.node(0).push("main", &[&elsewhere[0]]).await;
     cluster.settle().await;
-    let answer = tight.get(&nar_url("main", &elsewhere[0])).await;
-    let message = answer.refused(ErrorName::StorageFull);
-    assert!(message.contains("raise store.quota"), "{message}");
+    let before = tight.pack_bytes();
+
+    // when it is asked for what others hold, then it serves the file that they would, in parts as well
+    let url = nar_url("main", &elsewhere[0]);
+    let there = cluster.node(0).get(&url).await.expect(StatusCode::OK);
+    let here = tight.get(&url).await.expect(StatusCode::OK);
+    assert_eq!(
+        (&here.headers[ETAG], &here.body),
+        (&there.headers[ETAG], &there.body)
+    );
+    assert_eq!(decompress(&here.body), elsewhere[0].nar);
+    let part = Request::get(&url)
+        .header(RANGE, "bytes=1000000-1500000")
+        .body(Body::empty());
+    let part = tight
+        .send(part.unwrap())
+        .await
+        .expect(StatusCode::PARTIAL_CONTENT);
+    assert_eq!(part.body, there.body[1_000_000..=1_500_000]);
+
+    // and nothing of it is kept, and nothing else went for it
+    assert!(!holds(tight, &elsewhere[0]));
+    assert_eq!(tight.pack_bytes(), before);
+    assert_eq!(pull(tight, &owed[0]).await, owed[0].nar);
+}
+
+#[tokio::test]
+async fn a_stream_that_finds_no_room_halfway_is_passed_on_from_there() {
+    // given a full node that knows a NAR's manifest, so that it begins to fetch what is missing
+    let cluster = cluster(1, 1, Size::mib(4)).await;
+    let tight = cluster.node(2);
+    let owed = paths_held_by(&cluster, 1, 2_800_000, 1, |holders| holders == [2]);
+    tight.push("main", &[&owed[0]]).await;
+    let elsewhere = paths_held_by(&cluster, 1, 4_000_000, 1, |holders| holders == [0]);
+    cluster.node(0).push("main", &[&elsewhere[0]]).await;
+    cluster.settle().await;
+    let view = tight.node.replica().view().unwrap();
+    let record = query::nar(&view, &elsewhere[0].nar_hash()).unwrap().unwrap();
+    let manifest = cluster.node(0).node.store().manifest(&record.manifest).unwrap();
+    tight.node.store().put_manifest(&manifest).unwrap();
+
+    // when somebody pulls it, then all of it comes
+    let pulled = pull(tight, &elsewhere[0]).await;
+    assert_eq!(pulled, elsewhere[0].nar);
+    assert!(!holds(tight, &elsewhere[0]));
     assert_eq!(pull(tight, &owed[0]).await, owed[0].nar);
 }
 

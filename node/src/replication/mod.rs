@@ -330,20 +330,30 @@ pub(crate) struct Flight {
 /// # Errors
 /// When the state cannot be read, or too much is fetched at once.
 pub(crate) fn prepare_flight(node: &Node, nar: &NarHash, record: &NarRecord) -> Result<Flight, NodeError> {
-    let view = node.replica().view()?;
-    let membership = membership(node, &view, &BTreeSet::new())?;
-    let rules = CopyRules::read(&view, node.config().replication.copies)?;
-    let holders = membership.holders(nar, rules.of(&view, nar)?);
+    let providers = find_providers(node, nar, record)?;
     let lease = node
         .replication()
         .own_lease(node)
         .map_err(|error| NodeError::Busy {
             why: error.to_string(),
         })?;
-    Ok(Flight {
-        providers: providers(node, &membership, nar, &holders, record.origin),
-        lease,
-    })
+    Ok(Flight { providers, lease })
+}
+
+/// Whom a NAR may be had from, best first.
+///
+/// # Errors
+/// When the state cannot be read.
+pub(crate) fn find_providers(
+    node: &Node,
+    nar: &NarHash,
+    record: &NarRecord,
+) -> Result<Vec<NodeId>, NodeError> {
+    let view = node.replica().view()?;
+    let membership = membership(node, &view, &BTreeSet::new())?;
+    let rules = CopyRules::read(&view, node.config().replication.copies)?;
+    let holders = membership.holders(nar, rules.of(&view, nar)?);
+    Ok(providers(node, &membership, nar, &holders, record.origin))
 }
 
 /// The lengths of the frames that a member serves for a NAR; `None` when it lacks some, or does not answer.

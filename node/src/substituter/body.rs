@@ -27,6 +27,7 @@ use tokio::task::JoinHandle;
 
 use super::layout::Layout;
 use super::pull::{PullError, Reader};
+use super::relay::Relay;
 use crate::Node;
 use crate::error::chain;
 
@@ -85,8 +86,18 @@ pub(super) struct Source {
     pub(super) layout: Arc<Layout>,
     pub(super) nar: NarHash,
     pub(super) record: NarRecord,
-    /// Brings what is missing here, if something was.
-    pub(super) reader: Option<Arc<Reader>>,
+    pub(super) origin: Origin,
+}
+
+/// How frames come to be here.
+#[derive(Clone)]
+pub(super) enum Origin {
+    /// They were all here.
+    Here,
+    /// Those that are missing are fetched and kept.
+    Fetched(Arc<Reader>),
+    /// There is no room for them: they are passed on.
+    Relayed(Arc<Relay>),
 }
 
 impl NarBody {
@@ -145,8 +156,16 @@ impl NarBody {
 impl Source {
     /// Frames from the disk, once they are there, each held against the layout.
     async fn read(self, frames: Range<usize>) -> Batch {
-        if let Some(reader) = &self.reader {
-            self.wait_for(reader, frames.clone()).await?;
+        match &self.origin {
+            Origin::Here => {}
+            Origin::Relayed(relay) => return self.relayed(relay, frames).await,
+            Origin::Fetched(reader) => match self.wait_for(reader, frames.clone()).await {
+                Err(ReadError::Pull(error)) if error.is_full() => {
+                    let relay = reader.relay(&self.node, &self.nar).await;
+                    return self.relayed(relay.map_err(ReadError::Pull)?, frames).await;
+                }
+                waited => waited?,
+            },
         }
         // Each turn heals one frame at least: reading stops at the first that is bad.
         for _ in frames.clone() {
@@ -174,6 +193,12 @@ impl Source {
         here.map_err(|source| ReadError::Pull(PullError::Fetch { nar, source }))
     }
 
+    async fn relayed(&self, relay: &Relay, frames: Range<usize>) -> Batch {
+        let relayed = relay.frames(&self.node, &self.nar, &self.layout, frames.clone());
+        let relayed = relayed.await.map_err(ReadError::Pull)?;
+        self.fit(frames, relayed)
+    }
+
     async fn read_stored(self, frames: Range<usize>) -> Batch {
         let nar = self.nar;
         let io = self.node.io().clone();
@@ -194,12 +219,18 @@ impl Source {
             nar,
             source: Box::new(source),
         })?;
+        self.fit(frames, read)
+    }
+
+    /// Holds frames against the layout.
+    fn fit(&self, frames: Range<usize>, read: Vec<Bytes>) -> Batch {
+        let hashes = self.layout.hashes(frames.clone());
         for ((frame, chunk), bytes) in frames.zip(hashes).zip(&read) {
             let (found, expected) = (bytes.len() as u64, self.layout.len_of(frame));
             if found != expected {
                 self.node.substituter().layouts.forget(&self.record.file_hash);
                 return Err(ReadError::Length {
-                    nar,
+                    nar: self.nar,
                     chunk: *chunk,
                     found,
                     expected,

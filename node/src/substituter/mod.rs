@@ -1,8 +1,9 @@
 //! The substituter: the routes a Nix client knows.
 //!
 //! Everything here is answered from the local replica of the state, and chunks that are not here are fetched from other
-//! nodes while they are streamed; nothing waits for Raft. What does not exist and what the caller may not see are the same 404: Nix takes it for "not here" and asks
-//! the next cache, where a 401 would end the build.
+//! nodes while they are streamed, and kept where there is room; nothing waits for Raft. What does not exist and what the
+//! caller may not see are the same 404: Nix takes it for "not here" and asks the next cache, where a 401 would end the
+//! build.
 //!
 //! # Invariants
 //! - A NAR is served only through a cache that has a path with this content, to somebody who may pull from it.
@@ -17,6 +18,7 @@ mod nar;
 mod nar_list;
 mod narinfo;
 mod pull;
+mod relay;
 
 use axum::Router;
 use axum::extract::rejection::PathRejection;

@@ -2,7 +2,8 @@
 //!
 //! The file is named by the hash of the NAR, so its address stays good for as long as Nix remembers a narinfo.
 //! Its entity tag is the hash of the file itself: the same tag means the same bytes, on every node and at any time.
-//! A node whose frames make another file says so by another tag. What is not here is fetched while it is streamed.
+//! A node whose frames make another file says so by another tag. What is not here is fetched while it is streamed, or
+//! where there is no room for it passed on.
 
 use std::sync::Arc;
 
@@ -15,14 +16,16 @@ use tetryx_protocol::hash::NarHash;
 use tetryx_state::query;
 use tetryx_state::records::NarRecord;
 
-use super::body::{NarBody, ReadError, Source};
+use super::body::{NarBody, Origin, ReadError, Source};
 use super::conditional::{self, Selection};
+use super::layout::Layout;
 use super::pull::{self, Reader};
 use super::pullable;
+use super::relay::Relay;
 use crate::http::auth::Visitor;
 use crate::http::error::HttpError;
 use crate::outbox::PROVISIONAL;
-use crate::{Node, room};
+use crate::{Node, NodeError, room};
 
 const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/x-nix-nar");
 const BYTES: HeaderValue = HeaderValue::from_static("bytes");
@@ -165,30 +168,49 @@ async fn stream(node: &Node, wanted: &Wanted<'_>, mut answer: HeaderMap) -> Resu
     Ok((status, answer, Body::new(body)).into_response())
 }
 
-/// The NAR's frames: from the disk, or from the disk as they come in from other nodes.
+/// The NAR's frames: from the disk, or from the disk as they come in from other nodes, or passed on from these.
 async fn source(node: &Node, nar: &NarHash, record: NarRecord) -> Result<Source, HttpError> {
-    let (layout, reader) = match pull::local(node, nar, &record).await? {
-        Some(layout) => (layout, None),
-        None => {
-            let (store, manifest) = (Arc::clone(node.store()), record.manifest);
-            if !node
-                .io()
-                .run(move || store.contains_manifest(&manifest))
-                .await??
-            {
-                room::ensure(node, record.file_size).await?;
-            }
+    let (layout, origin) = match pull::local(node, nar, &record).await? {
+        Some(layout) => (layout, Origin::Here),
+        None if has_room(node, &record).await? => {
             let reader = Reader::open(node, nar, &record)?;
-            (reader.layout(node, nar, &record).await?, Some(reader))
+            match reader.layout(node, nar, &record).await {
+                Err(error) if error.is_full() => relayed(node, nar, &record).await?,
+                layout => (layout?, Origin::Fetched(Arc::new(reader))),
+            }
         }
+        None => relayed(node, nar, &record).await?,
     };
     Ok(Source {
         node: node.clone(),
         layout,
         nar: *nar,
         record,
-        reader: reader.map(Arc::new),
+        origin,
     })
+}
+
+/// Whether what is missing of the NAR is worth fetching to be kept.
+async fn has_room(node: &Node, record: &NarRecord) -> Result<bool, HttpError> {
+    let (store, manifest) = (Arc::clone(node.store()), record.manifest);
+    if node
+        .io()
+        .run(move || store.contains_manifest(&manifest))
+        .await??
+    {
+        return Ok(true);
+    }
+    match room::ensure(node, record.file_size).await {
+        Ok(()) => Ok(true),
+        Err(NodeError::NoRoom { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn relayed(node: &Node, nar: &NarHash, record: &NarRecord) -> Result<(Arc<Layout>, Origin), HttpError> {
+    let (relay, layout) = Relay::open(node, nar, record).await?;
+    tracing::debug!(%nar, "there is no room for a NAR; it is passed on and not kept");
+    Ok((Arc::new(layout), Origin::Relayed(Arc::new(relay))))
 }
 
 fn header_value(text: String) -> HeaderValue {

@@ -21,6 +21,7 @@ use tetryx_transfer::{FetchError, FetchHandle, FetchRequest, Priority};
 use tokio::sync::OnceCell;
 
 use super::layout::Layout;
+use super::relay::Relay;
 use crate::http::error::HttpError;
 use crate::replication::{self, Lease};
 use crate::{Node, NodeError};
@@ -40,6 +41,8 @@ pub(super) struct Pull {
     providers: Vec<NodeId>,
     lease: Lease,
     layout: OnceCell<Arc<Layout>>,
+    /// Takes over when there is no room for what comes.
+    relay: OnceCell<Relay>,
 }
 
 /// One client's part in it.
@@ -61,6 +64,18 @@ pub(super) enum PullError {
     Node { nar: NarHash, source: Box<NodeError> },
     #[error("the NAR {nar} was fetched, and is not whole all the same")]
     Incomplete { nar: NarHash },
+    #[error(
+        "there is no room for the NAR {nar} here, and none of the nodes that answer has all of it to pass on; try again \
+         later, or give this node more room"
+    )]
+    Scattered { nar: NarHash },
+}
+
+impl PullError {
+    /// Whether it failed because there is no room here.
+    pub(super) fn is_full(&self) -> bool {
+        matches!(self, Self::Fetch { source, .. } if source.is_full())
+    }
 }
 
 impl Pulls {
@@ -93,6 +108,7 @@ impl Reader {
                     providers: flight.providers,
                     lease: flight.lease,
                     layout: OnceCell::new(),
+                    relay: OnceCell::new(),
                 });
                 open.retain(|_, pull| pull.strong_count() > 0);
                 open.insert(record.manifest, Arc::downgrade(&pull));
@@ -107,6 +123,15 @@ impl Reader {
             pin: pull.lease.pin(),
         });
         Ok(Self { pull, handle })
+    }
+
+    /// Passes on what does not fit here.
+    pub(super) async fn relay(&self, node: &Node, nar: &NarHash) -> Result<&Relay, PullError> {
+        let (name, providers) = (self.pull.manifest, &self.pull.providers);
+        let relay = &self.pull.relay;
+        relay
+            .get_or_try_init(|| Relay::of(node, nar, name, providers.clone()))
+            .await
     }
 
     /// Waits until all of the NAR is here.
@@ -152,30 +177,45 @@ impl Reader {
         if here.is_complete() {
             return Some(Layout::of(manifest, &here.frame_lens, record));
         }
-        let mut waiting = self.pull.providers.iter();
-        let ask = |provider: &NodeId| replication::layout_at(node, *provider, name);
-        let mut asked: FuturesUnordered<_> = waiting.by_ref().take(LAYOUTS_ASKED).map(ask).collect();
-        let mut other = None;
-        while let Some(answer) = asked.next().await {
-            if let Some(lens) = answer.filter(|lens| is_layout(lens, manifest)) {
-                let mixed: Vec<u32> = here
-                    .frame_lens
-                    .iter()
-                    .zip(&lens)
-                    .map(|(here, there)| if *here > 0 { *here } else { *there })
-                    .collect();
-                let layout = Layout::of(manifest, &mixed, record);
-                if layout.file_size() == record.file_size {
-                    return Some(layout);
-                }
-                other.get_or_insert(layout);
-            }
-            if let Some(next) = waiting.next() {
-                asked.push(ask(next));
-            }
-        }
-        other
+        let of = |lens: &[u32]| {
+            let mixed: Vec<u32> = here
+                .frame_lens
+                .iter()
+                .zip(lens)
+                .map(|(here, there)| if *here > 0 { *here } else { *there })
+                .collect();
+            Layout::of(manifest, &mixed, record)
+        };
+        layout_elsewhere(node, &self.pull.providers, manifest, record, of).await
     }
+}
+
+/// The layout that `of` makes of the lengths that the first node says, or if that is not the file that the record
+/// describes and another node's is, of that one's. `None` when nobody who answers has the whole NAR.
+pub(super) async fn layout_elsewhere(
+    node: &Node,
+    providers: &[NodeId],
+    manifest: &Manifest,
+    record: &NarRecord,
+    of: impl Fn(&[u32]) -> Layout,
+) -> Option<Layout> {
+    let mut waiting = providers.iter();
+    let ask = |provider: &NodeId| replication::layout_at(node, *provider, record.manifest);
+    let mut asked: FuturesUnordered<_> = waiting.by_ref().take(LAYOUTS_ASKED).map(ask).collect();
+    let mut other = None;
+    while let Some(answer) = asked.next().await {
+        if let Some(lens) = answer.filter(|lens| is_layout(lens, manifest)) {
+            let layout = of(&lens);
+            if layout.file_size() == record.file_size {
+                return Some(layout);
+            }
+            other.get_or_insert(layout);
+        }
+        if let Some(next) = waiting.next() {
+            asked.push(ask(next));
+        }
+    }
+    other
 }
 
 /// Whether these can be the lengths of the frames of this NAR.
@@ -220,6 +260,7 @@ impl From<PullError> for HttpError {
     fn from(error: PullError) -> Self {
         match &error {
             PullError::Fetch { source, .. } => Self::new(ErrorName::NotReady, format!("{error}: {source}")),
+            PullError::Scattered { .. } => Self::new(ErrorName::NotReady, error.to_string()),
             PullError::Node { source, .. } if matches!(**source, NodeError::Busy { .. }) => {
                 Self::new(ErrorName::NotReady, source.to_string())
             }

@@ -61,3 +61,18 @@ pub enum FetchError {
         manifest: ManifestHash,
     },
 }
+
+impl FetchError {
+    pub(crate) fn store(manifest: ManifestHash, source: StoreError) -> Self {
+        Self::Store {
+            manifest,
+            source: Arc::new(source),
+        }
+    }
+
+    /// Whether the store has no room for what comes.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Store { source, .. } if source.is_full())
+    }
+}

@@ -175,6 +175,10 @@ impl Fetcher {
         }
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.inner
+    }
+
     /// How many manifests are being fetched.
     #[must_use]
     pub fn underway(&self) -> usize {

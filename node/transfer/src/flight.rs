@@ -206,10 +206,7 @@ impl Flight {
     }
 
     pub(crate) fn store_error(&self, source: StoreError) -> FetchError {
-        FetchError::Store {
-            manifest: self.name,
-            source: Arc::new(source),
-        }
+        FetchError::store(self.name, source)
     }
 }
 
@@ -254,7 +251,7 @@ async fn fetch(shared: &Arc<Shared>, flight: &Arc<Flight>) -> Result<FetchReport
     };
     // What had arrived before a failure is worth keeping, too.
     let store = Arc::clone(&shared.store);
-    blocking(shared, flight, move || store.flush()).await?;
+    blocking(shared, flight.name, move || store.flush()).await?;
     fetched
 }
 
@@ -265,7 +262,7 @@ async fn prepare(
     manifest: Manifest,
 ) -> Result<Arc<Content>, FetchError> {
     let (store, inner) = (Arc::clone(&shared.store), Arc::clone(flight));
-    blocking(shared, flight, move || {
+    blocking(shared, flight.name, move || {
         let chunks: Vec<ChunkHash> = manifest.chunks.iter().map(|chunk| chunk.hash).collect();
         let first = inner.wishes.lock().pins.first().copied();
         let first = first.expect("a flight begins with the pin of its request");
@@ -288,16 +285,14 @@ fn pin(store: &ChunkStore, pin: &PinId, manifest: &Manifest) {
     store.pin(pin, &chunks);
 }
 
-/// Runs something of the store where blocking work runs.
+/// Runs something of the store for a manifest where blocking work runs.
 pub(crate) async fn blocking<T: Send + 'static>(
     shared: &Shared,
-    flight: &Flight,
+    manifest: ManifestHash,
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, FetchError> {
     match shared.io.run(work).await {
-        Ok(done) => done.map_err(|source| flight.store_error(source)),
-        Err(_) => Err(FetchError::BrokenOff {
-            manifest: flight.name,
-        }),
+        Ok(done) => done.map_err(|source| FetchError::store(manifest, source)),
+        Err(_) => Err(FetchError::BrokenOff { manifest }),
     }
 }

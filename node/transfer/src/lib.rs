@@ -20,6 +20,7 @@ mod flight;
 mod manifest;
 mod order;
 pub mod plan;
+mod relay;
 mod server;
 #[cfg(test)]
 mod tests;

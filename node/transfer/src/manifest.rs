@@ -28,7 +28,7 @@ const HEDGE_AFTER: Duration = Duration::from_secs(1);
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// Why a provider did not deliver.
-enum Failure {
+pub(crate) enum Failure {
     Lacking,
     Lie(String),
     Link(LinkError),
@@ -36,7 +36,7 @@ enum Failure {
 
 pub(crate) async fn obtain(shared: &Arc<Shared>, flight: &Arc<Flight>) -> Result<Manifest, FetchError> {
     let (store, name) = (Arc::clone(&shared.store), flight.name);
-    let here = blocking(shared, flight, move || match store.manifest(&name) {
+    let here = blocking(shared, flight.name, move || match store.manifest(&name) {
         Ok(manifest) => Ok(Some(manifest)),
         Err(StoreError::ManifestAbsent { .. } | StoreError::CorruptManifest { .. }) => Ok(None),
         Err(error) => Err(error),
@@ -46,7 +46,7 @@ pub(crate) async fn obtain(shared: &Arc<Shared>, flight: &Arc<Flight>) -> Result
     }
     let manifest = ask_around(shared, flight).await?;
     let store = Arc::clone(&shared.store);
-    blocking(shared, flight, move || {
+    blocking(shared, flight.name, move || {
         store.put_manifest(&manifest)?;
         Ok(manifest)
     })
@@ -121,7 +121,7 @@ async fn ask_around(shared: &Arc<Shared>, flight: &Arc<Flight>) -> Result<Manife
     }
 }
 
-async fn ask(
+pub(crate) async fn ask(
     shared: &Shared,
     node: NodeId,
     name: ManifestHash,

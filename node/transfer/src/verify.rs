@@ -33,6 +33,14 @@ pub(crate) struct Verified {
     pub(crate) failed: Option<(Vec<u32>, StoreError)>,
 }
 
+/// What is true of frames that are not stored.
+#[derive(Debug, Default)]
+pub(crate) struct Checked {
+    pub(crate) good: Vec<Frame>,
+    /// The last one that holds something else.
+    pub(crate) lie: Option<FrameError>,
+}
+
 /// Verifies and stores. Bounded: whoever brings more waits for a [`Verifier::slot`].
 #[derive(Debug)]
 pub(crate) struct Verifier {
@@ -57,6 +65,28 @@ impl Verifier {
     pub(crate) async fn slot(&self) -> OwnedSemaphorePermit {
         let slot = Arc::clone(&self.slots).acquire_owned().await;
         slot.expect("the semaphore is never closed")
+    }
+
+    /// Verifies a batch on a blocking thread, and stores nothing.
+    pub(crate) fn check(
+        &self,
+        slot: OwnedSemaphorePermit,
+        frames: Vec<Frame>,
+    ) -> impl Future<Output = Checked> + Send + use<> {
+        let openers = Arc::clone(&self.openers);
+        self.io.run_unwinding(move || {
+            let mut opener = openers.lock().pop().unwrap_or_default();
+            let mut checked = Checked::default();
+            for frame in frames {
+                match open(&mut opener, &frame) {
+                    Ok(()) => checked.good.push(frame),
+                    Err(error) => checked.lie = Some(error),
+                }
+            }
+            openers.lock().push(opener);
+            drop(slot);
+            checked
+        })
     }
 
     /// Begins to verify and store a batch on a blocking thread; resolves when that is done, and goes on without being
@@ -85,13 +115,7 @@ fn verify(store: &ChunkStore, opener: &mut FrameOpener, frames: Vec<Frame>) -> V
     };
     let mut good = Vec::with_capacity(frames.len());
     for frame in frames {
-        let opened = opener.open(&frame.bytes, frame.chunk, frame.raw_len).map(|_| ());
-        #[cfg(feature = "mutants")]
-        let opened = opened.or_else(|error| {
-            let is_trusted = tetryx_environment::mutant::Mutant::FetchedUnverified.is_active();
-            if is_trusted { Ok(()) } else { Err(error) }
-        });
-        match opened {
+        match open(opener, &frame) {
             Ok(()) => {
                 verified.stored.push((frame.item, frame.bytes.len() as u64));
                 good.push((frame.chunk, frame.raw_len, frame.bytes));
@@ -106,4 +130,15 @@ fn verify(store: &ChunkStore, opener: &mut FrameOpener, frames: Vec<Frame>) -> V
         verified.failed = Some((items.collect(), error));
     }
     verified
+}
+
+/// Whether a frame holds what its name says.
+fn open(opener: &mut FrameOpener, frame: &Frame) -> Result<(), FrameError> {
+    let opened = opener.open(&frame.bytes, frame.chunk, frame.raw_len).map(|_| ());
+    #[cfg(feature = "mutants")]
+    let opened = opened.or_else(|error| {
+        let is_trusted = tetryx_environment::mutant::Mutant::FetchedUnverified.is_active();
+        if is_trusted { Ok(()) } else { Err(error) }
+    });
+    opened
 }

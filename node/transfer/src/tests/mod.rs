@@ -3,6 +3,7 @@
 mod faults;
 mod fetching;
 mod pace;
+mod relaying;
 mod serving;
 
 use std::collections::BTreeSet;
