@@ -11,6 +11,7 @@ mod narinfo;
 mod nginx;
 mod pull;
 mod push;
+mod reclaim;
 mod repush;
 mod setting;
 mod size;
@@ -47,6 +48,8 @@ pub enum What {
     Memory,
     /// The latency of pulls during collections and a scrub, beside a quiet station
     Upkeep,
+    /// Everything expires on three stations: how long a collection takes, and what is left
+    Reclaim,
     /// Records a second and their latency, three nodes on loopback, beside etcd
     Commits,
     /// From the kill of the leader to the next write, beside etcd
@@ -114,7 +117,7 @@ pub fn run(asked: What, corpus: Option<PathBuf>, rounds: u8, footing: Footing) -
 /// One station and its clients, and the copy of everything to a second one.
 fn with_corpus(asked: What, setting: &Setting) -> Result<()> {
     type Measure = fn(&Setting) -> Result<Table>;
-    let all: [(What, Measure); 8] = [
+    let all: [(What, Measure); 9] = [
         (What::Push, push::run),
         (What::Repush, repush::run),
         (What::Pull, pull::run),
@@ -122,6 +125,7 @@ fn with_corpus(asked: What, setting: &Setting) -> Result<()> {
         (What::Size, size::run),
         (What::Memory, memory::run),
         (What::Upkeep, upkeep::run),
+        (What::Reclaim, reclaim::run),
         (What::Copy, copies::run),
     ];
     let mut wanted = all.iter().filter(|(what, _)| what.is_part_of(asked));

@@ -263,12 +263,21 @@ impl Cluster {
     /// # Errors
     /// When Nix refuses.
     pub fn make_paths(&self, prefix: &str, count: usize, bytes: usize) -> Result<Vec<String>> {
+        let noise = || -> Vec<u8> { std::iter::repeat_with(|| fastrand::u8(..)).take(bytes).collect() };
+        let contents: Vec<Vec<u8>> = std::iter::repeat_with(noise).take(count).collect();
+        self.make_paths_of(prefix, &contents)
+    }
+
+    /// Store paths with these contents.
+    ///
+    /// # Errors
+    /// When Nix refuses.
+    pub fn make_paths_of(&self, prefix: &str, contents: &[Vec<u8>]) -> Result<Vec<String>> {
         let folder = self.folder.path().join("files");
         fs::create_dir_all(&folder).context("cannot make a folder")?;
         let mut args = vec!["--add".to_owned()];
-        for number in 1..=count {
+        for (number, content) in (1..).zip(contents) {
             let file = folder.join(format!("{prefix}-{number}"));
-            let content: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(bytes).collect();
             fs::write(&file, content).context("cannot write a file")?;
             args.push(
                 file.into_os_string()

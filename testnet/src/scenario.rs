@@ -7,6 +7,7 @@ mod asymmetric_cut;
 mod blackout;
 mod broken_promise;
 mod corrupted_segment;
+mod expired;
 mod five_at_once;
 mod full_disk;
 mod geo;
@@ -17,6 +18,7 @@ mod minority;
 mod paused;
 mod removed;
 mod rolling_restart;
+mod scrubbed;
 mod wiped;
 
 use anyhow::{Context as _, Result, bail};
@@ -117,6 +119,18 @@ pub const SCENARIOS: &[Scenario] = &[
         "a pack segment of one station is damaged, and healed from the others",
         false,
         corrupted_segment::run,
+    ),
+    scenario(
+        "scrubbed",
+        "bits flip on the disk of one station, and a scrub finds and heals them",
+        false,
+        scrubbed::run,
+    ),
+    scenario(
+        "expired",
+        "all paths of a cache expire, then half of them, and their space comes back everywhere",
+        false,
+        expired::run,
     ),
     scenario(
         "removed",

@@ -216,9 +216,17 @@ impl Station {
     /// # Errors
     /// When it fails, or something stays damaged.
     pub fn scrub(&self) -> Result<String> {
+        self.try_scrub()?.ok()
+    }
+
+    /// Runs `tetryx-node scrub --once`, whatever comes of it.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn try_scrub(&self) -> Result<Finished> {
         let mut command = self.command()?;
         command.args(["scrub", "--once"]);
-        Finished::run(command)?.ok()
+        Finished::run(command)
     }
 
     /// Kills it, as a power cut would.

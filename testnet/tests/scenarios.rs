@@ -96,6 +96,16 @@ fn a_damaged_pack_segment_is_healed_from_the_others() -> Result<()> {
 }
 
 #[test]
+fn a_scrub_finds_and_heals_what_has_rotted() -> Result<()> {
+    scenario("scrubbed")
+}
+
+#[test]
+fn space_of_expired_paths_comes_back_on_every_station_and_what_stays_is_served() -> Result<()> {
+    scenario("expired")
+}
+
+#[test]
 fn a_removed_station_that_keeps_knocking_is_refused() -> Result<()> {
     scenario("removed")
 }

@@ -42,7 +42,8 @@ pub(super) fn run(story: &Story) -> Result<()> {
     )
 }
 
-fn packs(folder: &Path) -> Result<Vec<PathBuf>> {
+/// The pack files in a folder.
+pub(super) fn packs(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in folder
         .read_dir()
@@ -59,7 +60,7 @@ fn packs(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Flips a bit in every 64 KiB but the first; how many.
-fn rot(file: &Path) -> Result<u64> {
+pub(super) fn rot(file: &Path) -> Result<u64> {
     const APART: u64 = 64 << 10;
     let file = File::options()
         .read(true)
