@@ -60,6 +60,8 @@ struct Seen {
     progress: Option<ScrubProgress>,
     last: Option<ScrubDone>,
     hurt: Vec<Hurt>,
+    /// Chunks and manifests that were healed since the node came up.
+    healed: u64,
     /// How much damage there was at the last survey, and when that was.
     surveyed: Option<(Vec<tetryx_store::Object>, Elapsed)>,
 }
@@ -84,7 +86,7 @@ pub struct ScrubSummary {
     pub records: u64,
     /// Chunks and manifests found damaged that were not known to be.
     pub found: u64,
-    /// Chunks and manifests fetched anew.
+    /// Chunks and manifests fetched anew meanwhile, whether for this or because a reader had found them.
     pub healed: u64,
     /// NARs of which something is still damaged.
     pub damaged_nars: u64,
@@ -329,6 +331,7 @@ async fn heal_once(node: &Node) -> Result<u64, NodeError> {
         node.replication().forget_local();
     }
     let mut seen = scrub.seen.lock();
+    seen.healed += healed;
     seen.surveyed = Some((still, now));
     seen.hurt = left;
     Ok(healed)
@@ -369,6 +372,7 @@ impl Node {
         mut progress: impl FnMut(ScrubProgress),
     ) -> Result<ScrubSummary, NodeError> {
         let mut turn = self.scrub().round.lock().await;
+        let healed_before = self.scrub().seen.lock().healed;
         let mut round = begin(self).await?;
         let mut told = self.clock().elapsed();
         loop {
@@ -390,14 +394,11 @@ impl Node {
         end(self, &round).await?;
         *turn = None;
         drop(turn);
-        let mut healed = 0;
-        loop {
-            match heal_once(self).await? {
-                0 => break,
-                more => healed += more,
-            }
-        }
-        let hurt = self.scrub().standing().hurt;
+        while heal_once(self).await? > 0 {}
+        let (hurt, healed) = {
+            let seen = self.scrub().seen.lock();
+            (seen.hurt.clone(), seen.healed - healed_before)
+        };
         Ok(ScrubSummary {
             bytes: round.bytes,
             records: round.records,
