@@ -8,12 +8,15 @@ use tetryx_link::memory::Hub;
 use tetryx_link::{Links, Service};
 use tetryx_node::config::Config;
 use tetryx_node::{PassReport, first_start, membership, peers};
+use tetryx_protocol::hash::NarHash;
 use tetryx_protocol::id::NodeId;
 use tetryx_protocol::join::{JoinAnswer, JoinRequest, Welcome};
 use tetryx_protocol::message::Message;
+use tetryx_protocol::placement::{Copies, PlaceCandidate, place};
 use tetryx_protocol::secret::Secret32;
 use tetryx_protocol::ticket;
 use tetryx_state::command::{CreateInvite, DrainMember, RemoveMember};
+use tetryx_state::query;
 use tetryx_store::disk::{MemoryDisk, Survivors};
 
 use crate::machine::Machine;
@@ -83,6 +86,22 @@ impl Cluster {
     pub fn place_of(&self, node: NodeId) -> usize {
         let found = self.machines.iter().position(|machine| machine.node_id() == node);
         found.expect("a node of this cluster")
+    }
+
+    /// The places of the nodes that should hold a NAR of which there are to be so many copies, best first.
+    pub fn holders(&self, nar: &NarHash, copies: u8) -> Vec<usize> {
+        let view = self.node(0).node.replica().view().expect("the founder runs");
+        let members = query::members(&view).expect("the state can be read");
+        let members: Vec<PlaceCandidate> = members
+            .into_iter()
+            .map(|(node, member)| PlaceCandidate {
+                node,
+                zone: member.zone,
+                weight: member.weight,
+            })
+            .collect();
+        let placed = place(nar, &members, Copies::Exactly(copies));
+        placed.into_iter().map(|node| self.place_of(node)).collect()
     }
 
     /// Makes a new machine a member, as its own node does it; returns its place.

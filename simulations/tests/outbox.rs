@@ -338,6 +338,51 @@ async fn a_push_whose_only_copy_is_damaged_is_reported_and_keeps_nobody_back() {
     assert_absent(cluster.node(0), &damaged).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_push_whose_bytes_are_damaged_here_and_published_by_others_waits_for_them() {
+    // Given a path that waits at one node, and that another node has published in another cache
+    let cluster = Cluster::with(3, |number, config| {
+        config.replication.write_replicas = if number == 3 { 1 } else { 2 };
+    })
+    .await;
+    cluster.node(0).create_cache("main", true).await;
+    cluster.node(0).create_cache("other", true).await;
+    cluster.settle().await;
+    let path = TestPath::of_noise("path", 400_000);
+    let alone = |place: usize| {
+        for other in (0..3).filter(|other| *other != place) {
+            cluster.hub.cut(cluster.id(place), cluster.id(other));
+        }
+    };
+    alone(1);
+    push_apart(cluster.node(1), &[&path]).await;
+    cluster.node(2).push("other", &[&path]).await;
+    let disk = cluster.disk(1);
+    let (name, at) = place_of(disk, &path.nar[200_000..200_064]);
+    disk.flip_bit(&name, at, 3);
+
+    // When it can ask the cluster, and not the one that has the bytes
+    cluster.hub.heal_all();
+    alone(2);
+    let node = &cluster.node(1).node;
+    node.replica().wait_caught_up().await.expect("it runs");
+    let drained = node.drain_outbox().await.expect("the outbox works");
+
+    // Then it waits
+    assert_eq!((drained.waiting, drained.decided), (1, 0));
+    assert!(matches!(fate(cluster.node(1), &path).await, OutboxState::Waiting));
+
+    // And is in the cluster as soon as the other one is back
+    cluster.hub.heal_all();
+    while node.drain_outbox().await.expect("the outbox works").waiting > 0 {}
+    cluster.settle().await;
+    assert!(matches!(
+        fate(cluster.node(1), &path).await,
+        OutboxState::Applied { .. }
+    ));
+    assert_serves(cluster.node(0), &path, false).await;
+}
+
 /// Where some bytes lie on a disk.
 fn place_of(disk: &tetryx_store::disk::MemoryDisk, bytes: &[u8]) -> (String, u64) {
     let names = tetryx_store::disk::Disk::list(disk).expect("the disk works");

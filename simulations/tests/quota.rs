@@ -7,8 +7,6 @@ use http::header::{ETAG, RANGE};
 use http::{Method, Request, StatusCode};
 use tetryx_node::config::{Config, Size};
 use tetryx_protocol::api::ErrorName;
-use tetryx_protocol::hash::NarHash;
-use tetryx_protocol::placement::{Copies, PlaceCandidate, place};
 use tetryx_simulations::{Cluster, Machine, TestNode, TestPath, decompress, nar_url};
 use tetryx_state::query;
 
@@ -27,22 +25,6 @@ fn holds(node: &TestNode, path: &TestPath) -> bool {
     held.is_some_and(|held| held.is_complete())
 }
 
-/// The places of the nodes that should hold the NAR, best first.
-fn holders(cluster: &Cluster, nar: &NarHash, copies: u8) -> Vec<usize> {
-    let view = cluster.node(0).node.replica().view().unwrap();
-    let members: Vec<PlaceCandidate> = query::members(&view)
-        .unwrap()
-        .into_iter()
-        .map(|(node, member)| PlaceCandidate {
-            node,
-            zone: member.zone,
-            weight: member.weight,
-        })
-        .collect();
-    let placed = place(nar, &members, Copies::Exactly(copies));
-    placed.into_iter().map(|node| cluster.place_of(node)).collect()
-}
-
 /// So many paths whose holders' places fit.
 fn paths_held_by(
     cluster: &Cluster,
@@ -53,7 +35,7 @@ fn paths_held_by(
 ) -> Vec<TestPath> {
     (0..4000)
         .map(|n| TestPath::of_noise(&format!("path-{n}"), len))
-        .filter(|path| fits(&holders(cluster, &path.nar_hash(), copies)))
+        .filter(|path| fits(&cluster.holders(&path.nar_hash(), copies)))
         .take(count)
         .collect()
 }

@@ -8,7 +8,6 @@ use tetryx_protocol::hash::NarHash;
 use tetryx_protocol::peer::HoldNar;
 use tetryx_raft::{ProposeError, StateView};
 use tetryx_state::{Body, Outcome, Refusal, query};
-use tetryx_store::StoreError;
 
 use super::Outbox;
 use super::contact;
@@ -182,19 +181,23 @@ async fn hand_over(node: &Node, id: EntryId, entry: &Arc<Entry>) -> Result<Step,
 }
 
 /// A NAR of the entry that is not whole on this disk any more, if there is one. Waiting brings back nothing that was
-/// here only.
+/// here only; what is published as well is fetched anew ([`crate::scrub`]) when one that holds it can be reached.
 async fn lost_bytes(node: &Node, entry: &Entry) -> Result<Option<NarHash>, NodeError> {
     let (store, nars) = (Arc::clone(node.store()), nars(entry));
+    let view = node.replica().view()?;
     let looked = node.io().run(move || {
         for nar in nars {
             let held = store.hold_nar(&nar.manifest)?;
-            if !held.is_some_and(|held| held.is_complete()) {
+            let is_whole = held.is_some_and(|held| held.is_complete());
+            let published = query::nar(&view, &nar.nar_hash)?;
+            let is_published = published.is_some_and(|record| record.manifest == nar.manifest);
+            if !is_whole && !is_published {
                 return Ok(Some(nar.nar_hash));
             }
         }
-        Ok::<_, StoreError>(None)
+        Ok::<_, NodeError>(None)
     });
-    Ok(looked.await??)
+    looked.await?
 }
 
 fn nars(entry: &Entry) -> Vec<HoldNar> {
