@@ -9,6 +9,7 @@ mod check;
 mod cluster;
 mod fixture;
 mod golden;
+mod ground;
 mod invites;
 mod limits;
 mod members;
