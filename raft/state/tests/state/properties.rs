@@ -118,7 +118,7 @@ fn body() -> impl Strategy<Value = Body> {
         1 => (1..6_u8).prop_map(|number| RevokeToken { token: token(number) }.into()),
         8 => membership(),
         8 => retention(),
-        10 => ground(),
+        12 => ground(),
     ]
 }
 
@@ -142,11 +142,11 @@ fn ground() -> impl Strategy<Value = Body> {
     let station = || select(&["north", "south"][..]);
     let expected = || select(&[Expected::Either, Expected::New, Expected::Existing][..]);
     prop_oneof![
-        3 => (mission(), expected(), any::<Option<bool>>()).prop_map(|(name, expected, priority)| {
+        6 => (mission(), expected(), any::<Option<bool>>()).prop_map(|(name, expected, priority)| {
             let priority = priority.map(u32::from);
             PutMission { expected, priority, ..put_mission(name) }.into()
         }),
-        1 => mission().prop_map(|name| RemoveMission { mission: parse(name) }.into()),
+        4 => mission().prop_map(|name| RemoveMission { mission: parse(name) }.into()),
         5 => (satellite(), expected(), any::<Option<bool>>(), 0..6_i64, 1..4_u32).prop_map(
             |(name, expected, mission, day, number)| {
                 let mission = mission.map(|first| parse(if first { "lander" } else { "orbiter" }));
