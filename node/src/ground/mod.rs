@@ -36,7 +36,7 @@ pub(crate) fn require_level(view: &StateView) -> Result<(), HttpError> {
     }
     Err(HttpError::new(
         ErrorName::NeedsUpgrade,
-        "missions, satellites and stations are not known to every node yet; upgrade them all",
+        "missions, satellites, stations and grants for them are not known to every node yet; upgrade them all",
     ))
 }
 

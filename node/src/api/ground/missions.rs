@@ -1,10 +1,12 @@
 //! Missions: list, show, put, remove.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 use tetryx_protocol::api::{MissionInfo, MissionList, PutMissionRequest, PutQuery};
-use tetryx_protocol::ground::{Item, MissionName};
+use tetryx_protocol::ground::{Item, MissionName, SatelliteName};
 use tetryx_raft::StateView;
 use tetryx_state::command::{PutMission, RemoveMission};
 use tetryx_state::ground;
@@ -24,10 +26,17 @@ pub(super) async fn list(
 ) -> Result<ApiJson<MissionList>, HttpError> {
     may_read(&caller)?;
     let view = node.replica().view()?;
+    let mut satellites: BTreeMap<MissionName, Vec<SatelliteName>> = BTreeMap::new();
+    for (name, record) in ground::satellites(&view)? {
+        satellites.entry(record.mission).or_default().push(name);
+    }
     let all = ground::missions(&view)?.into_iter();
-    let missions = all.map(|(name, record)| describe(&view, name, record));
+    let missions = all.map(|(name, record)| {
+        let satellites = satellites.remove(&name).unwrap_or_default();
+        describe(name, record, satellites)
+    });
     Ok(ApiJson(MissionList {
-        missions: missions.collect::<Result<_, _>>()?,
+        missions: missions.collect(),
     }))
 }
 
@@ -43,17 +52,18 @@ pub(super) async fn show(
 fn shown(view: &StateView, name: MissionName) -> Result<ApiJson<MissionInfo>, HttpError> {
     let record = ground::mission(view, &name)?;
     let record = record.ok_or_else(|| unknown(Item::Mission, name.as_str()))?;
-    describe(view, name, record).map(ApiJson)
+    let satellites = ground::satellites_of(view, &name)?;
+    Ok(ApiJson(describe(name, record, satellites)))
 }
 
-fn describe(view: &StateView, name: MissionName, record: MissionRecord) -> Result<MissionInfo, HttpError> {
-    Ok(MissionInfo {
-        satellites: ground::satellites_of(view, &name)?,
+fn describe(name: MissionName, record: MissionRecord, satellites: Vec<SatelliteName>) -> MissionInfo {
+    MissionInfo {
         name,
         priority: record.priority,
         note: record.note,
+        satellites,
         created: record.created,
-    })
+    }
 }
 
 pub(super) async fn put(

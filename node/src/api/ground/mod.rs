@@ -14,6 +14,7 @@ mod tests;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
 use axum::response::Response;
 use axum::routing::{get, post, put};
 use http::StatusCode;
@@ -24,7 +25,7 @@ use crate::Node;
 use crate::ground::{passes, refresh, require_level};
 use crate::http::auth::Caller;
 use crate::http::error::HttpError;
-use crate::http::extract::{ApiJson, Parameters};
+use crate::http::extract::{ApiJson, Parameters, unreadable_body};
 
 pub(super) fn routes() -> Router<Node> {
     Router::new()
@@ -97,8 +98,9 @@ fn status_of(outcome: &tetryx_state::Outcome) -> StatusCode {
 async fn refresh_elements(
     State(node): State<Node>,
     caller: Caller,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, HttpError> {
+    let body = body.map_err(|error| unreadable_body(&error, &error.body_text()))?;
     let grants = caller.token()?.grants.clone();
     may_read(&caller)?;
     let view = node.replica().view()?;

@@ -33,10 +33,14 @@ pub(super) async fn list(
     may_read(&caller)?;
     let view = node.replica().view()?;
     let now = node.clock().utc();
-    let all = ground::satellites(&view)?.into_iter();
-    let satellites = all.map(|(name, record)| describe(&view, name, record, now));
+    // Thousands of element sets take a while to read.
+    let read = move || {
+        let all = ground::satellites(&view)?.into_iter();
+        let satellites = all.map(|(name, record)| describe(&view, name, record, now));
+        satellites.collect::<Result<Vec<_>, HttpError>>()
+    };
     Ok(ApiJson(SatelliteList {
-        satellites: satellites.collect::<Result<_, _>>()?,
+        satellites: node.io().run(read).await??,
     }))
 }
 
