@@ -296,7 +296,9 @@ fn print_table(
     let rows: Vec<[String; 10]> = rows
         .into_iter()
         .map(|(_, [satellite, aos, tca, los, elevation, from, to], doppler)| {
-            let hertz = |shift: Option<f64>| shift.map_or_else(|| "-".to_owned(), |hz| format!("{hz:+.0}"));
+            let hertz = |shift: Option<f64>| {
+                shift.map_or_else(|| "-".to_owned(), |hz| format!("{:+.0}", hz.round() + 0.0))
+            };
             let shifts = doppler.map_or([None; 3], |doppler| {
                 [
                     doppler.doppler_hz_aos,

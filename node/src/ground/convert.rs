@@ -56,13 +56,16 @@ pub(crate) fn antenna(info: &AntennaInfo) -> Result<Antenna, StationError> {
         azimuth_mdeg: thousandth(*azimuth),
         elevation_mdeg: thousandth(*elevation),
     });
-    Ok(Antenna {
+    let antenna = Antenna {
         name: info.name.clone(),
         horizon: points.collect(),
         azimuth_mdeg: thousandths(limits.azimuth_deg()),
         elevation_mdeg: thousandths(limits.elevation_deg()),
         slew_rate_mdeg_s: thousandths(limits.slew_rate_deg_s()),
-    })
+    };
+    // In thousandths, two points may have become one azimuth, and a slow rate none.
+    usable_mask(&antenna)?;
+    Ok(antenna)
 }
 
 fn antenna_info(antenna: &Antenna) -> AntennaInfo {

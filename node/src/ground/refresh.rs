@@ -46,6 +46,19 @@ pub(crate) fn read(view: &StateView, grants: &Grants, text: &[u8]) -> Result<Bat
             }
         };
         let new = new_elements(&elements);
+        let (length, most) = (new.source.len() as u64, Limit::ElementsSource.bound());
+        if length > most {
+            batch.entries.push(RefreshEntry {
+                object: Some(elements.label()),
+                satellite: None,
+                result: RefreshResult::Malformed,
+                error: Some(format!(
+                    "the elements of {} have {length} bytes, more than the {most} that are kept; leave out comments",
+                    elements.label()
+                )),
+            });
+            continue;
+        }
         let entry = |satellite| RefreshEntry {
             object: Some(elements.label()),
             satellite,

@@ -242,6 +242,25 @@ async fn a_refresh_says_of_each_entry_what_became_of_it() {
 }
 
 #[tokio::test]
+async fn an_entry_that_is_too_long_to_keep_costs_no_other() {
+    let test = registered().await;
+    let omm = json!({
+        "OBJECT_NAME": "ISS (ZARYA)", "OBJECT_ID": "1998-067A", "EPOCH": "2008-09-21T12:25:40.104192",
+        "MEAN_MOTION": 15.72125391, "ECCENTRICITY": 0.0006703, "INCLINATION": 51.6416,
+        "RA_OF_ASC_NODE": 247.4627, "ARG_OF_PERICENTER": 130.536, "MEAN_ANOMALY": 325.0288,
+        "NORAD_CAT_ID": 25_544, "BSTAR": -0.000011606, "MEAN_MOTION_DOT": 0.0, "MEAN_MOTION_DDOT": 0.0,
+    });
+    let mut long = omm.clone();
+    long["COMMENT"] = "x".repeat(9_000).into();
+    let answer: RefreshResponse = refresh(&test, &test.root, &json!([long, omm]).to_string())
+        .await
+        .json();
+    assert_eq!((answer.malformed, answer.added), (1, 1), "{answer:?}");
+    let error = answer.entries[0].error.as_deref().expect("it says what is wrong");
+    assert!(error.contains("more than the 8192 that are kept"), "{error}");
+}
+
+#[tokio::test]
 async fn a_refresh_of_many_satellites_is_split_into_commands() {
     let test = TestNode::new().await;
     put(&test, "missions/crewed", &test.root, &json!({})).await;
@@ -277,6 +296,8 @@ async fn stations_off_the_earth_and_antennas_that_cannot_be_are_refused() {
         json!({ "site": { "latitude_deg": 91.0, "longitude_deg": 0.0, "altitude_m": 0.0 } }),
         json!({ "antennas": [{ "name": "a", "horizon_deg": [] }] }),
         json!({ "antennas": [{ "name": "a", "azimuth_deg": [90.0, 0.0] }] }),
+        json!({ "antennas": [{ "name": "a", "horizon_deg": [[0.0001, 1.0], [0.0002, 5.0]] }] }),
+        json!({ "antennas": [{ "name": "a", "slew_rate_deg_s": [0.0001, 6.0] }] }),
         json!({ "antennas": [{ "name": "a" }, { "name": "a" }] }),
         json!({ "antennas": [{ "name": "a/b" }] }),
         json!({ "colour": "red" }),

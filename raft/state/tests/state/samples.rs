@@ -11,8 +11,8 @@ use tetryx_state::command::{
 use tetryx_state::limits::Limit;
 use tetryx_state::records::{
     AuditAction, AuditRecord, CacheRecord, CheckRecord, ClientRecord, ClockRecord, ClusterRecord,
-    ElementsRecord, InviteRecord, InviteUse, MemberRecord, MemberState, MissionRecord, NarRecord, PathPin,
-    PathRecord, Record, ReplyRecord, SatelliteRecord, StationRecord, TokenRecord,
+    InviteRecord, InviteUse, MemberRecord, MemberState, NarRecord, PathPin, PathRecord, Record, ReplyRecord,
+    TokenRecord,
 };
 use tetryx_state::reply::{Difference, Lacking, Part};
 use tetryx_state::{Command, Outcome, Refusal, Reply};
@@ -22,9 +22,8 @@ use crate::fixture::{
     init_cluster, invite, key_name, key_pair, new_path, node, parse, pin, pin_until, publish, pulled, redeem,
     register_token, remove, signature, store_path, store_paths, token, update_member, upsert_member,
 };
-use crate::ground::{
-    elements, put_maintenance, put_mission, put_satellite, put_station, refresh, station_token,
-};
+use crate::ground::{put_maintenance, put_mission, put_satellite, put_station, refresh, station_token};
+use crate::ground_records::{elements_record, mission_record, satellite_record, station_record};
 
 fn time() -> UtcTime {
     UtcTime::from_unix_ms(START_MS)
@@ -385,46 +384,6 @@ fn token_record_2() -> TokenRecord {
     TokenRecord {
         grants: station_token(2).grants,
         ..token_record()
-    }
-}
-
-fn mission_record() -> MissionRecord {
-    MissionRecord {
-        priority: 300,
-        note: "first light in March".to_owned(),
-        created: time(),
-        created_by: "alice".to_owned(),
-    }
-}
-
-fn satellite_record() -> SatelliteRecord {
-    let put = put_satellite("NOAA 19");
-    SatelliteRecord {
-        mission: parse("lander"),
-        catalogue_number: 33_591,
-        links: put.links.unwrap_or_default(),
-        created: time(),
-        created_by: "alice".to_owned(),
-    }
-}
-
-fn elements_record() -> ElementsRecord {
-    ElementsRecord {
-        source: elements(1).source,
-        added: time(),
-        added_by: "alice".to_owned(),
-    }
-}
-
-fn station_record() -> StationRecord {
-    let put = put_station("north");
-    StationRecord {
-        place: put.place.expect("the sample has one"),
-        antennas: put.antennas.unwrap_or_default(),
-        node: Some(node(1)),
-        maintenance: vec![put_maintenance("north", 1).maintenance],
-        created: time(),
-        created_by: "alice".to_owned(),
     }
 }
 
