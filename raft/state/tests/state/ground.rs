@@ -1,6 +1,5 @@
 //! Missions, satellites with their elements, stations.
 
-use std::ops::Bound;
 use std::time::Duration;
 
 use tetryx_protocol::ground::{
@@ -12,9 +11,9 @@ use tetryx_state::command::{
     RemoveMaintenance, RemoveMission, RemoveSatellite, RemoveStation, SatelliteElements,
 };
 use tetryx_state::limits::{ELEMENTS_KEPT, Limit, MAINTENANCE_KEPT};
-use tetryx_state::records::{AuditAction, Record, SatelliteRecord, StationRecord};
+use tetryx_state::records::{AuditAction, SatelliteRecord};
 use tetryx_state::reply::{Lacking, Part};
-use tetryx_state::{Outcome, ReadTables, Refusal, Table, Tables, check, ground, query};
+use tetryx_state::{Outcome, Refusal, ground, query};
 
 use crate::fixture::{START_MS, World, node, parse, register_token, remove, upsert_member};
 use crate::limits::{long, too_many};
@@ -193,7 +192,7 @@ pub(crate) fn exceeding(limit: Limit) -> Body {
 }
 
 /// A cluster with a mission, its satellite, and a station.
-fn world() -> World {
+pub(crate) fn world() -> World {
     let mut world = World::initialised();
     world.done(put_mission("lander"));
     world.done(put_satellite("NOAA 19"));
@@ -543,61 +542,4 @@ fn what_is_done_is_audited_and_a_refresh_that_brings_nothing_is_not() {
             AuditAction::RefreshElements
         ]
     );
-}
-
-/// The names of what the check finds in a sound state that is broken so.
-fn broken(break_it: impl FnOnce(&mut World)) -> Vec<String> {
-    let mut world = world();
-    break_it(&mut world);
-    let names = check(&world.tables).into_iter().map(|violation| {
-        let debug = format!("{violation:?}");
-        debug.split([' ', '(']).next().expect("a name").to_owned()
-    });
-    names.collect()
-}
-
-#[test]
-fn every_invariant_about_what_is_registered_is_checked() {
-    let change_station = |world: &mut World, change: &dyn Fn(&mut StationRecord)| {
-        let mut record = ground::station(&world.tables, &parse("north"))
-            .unwrap()
-            .expect("it is there");
-        change(&mut record);
-        world
-            .tables
-            .put(Table::Stations, b"north", &record.encode())
-            .unwrap();
-    };
-    let found = broken(|world| world.tables.delete(Table::Missions, b"lander").unwrap());
-    assert_eq!(found, ["BadSatellite"]);
-    let found = broken(|world| world.tables.delete(Table::Satellites, b"NOAA 19").unwrap());
-    assert_eq!(found, ["ElementsOfNobody"]);
-    let found = broken(|world| {
-        let all = (Bound::Unbounded, Bound::Unbounded);
-        let rows = world.tables.range(Table::Elements, all.0, all.1, 1).unwrap();
-        world.tables.delete(Table::Elements, &rows[0].0).unwrap();
-    });
-    assert_eq!(found, ["BadSatellite"]);
-    let found = broken(|world| change_station(world, &|record| record.node = Some(node(9))));
-    assert_eq!(found, ["BadStation"]);
-    let found = broken(|world| {
-        change_station(world, &|record| record.antennas.push(record.antennas[0].clone()));
-    });
-    assert_eq!(found, ["BadStation"]);
-    let found = broken(|world| {
-        change_station(world, &|record| {
-            record.maintenance = [2, 1]
-                .map(|hour| put_maintenance("north", hour).maintenance)
-                .into();
-        });
-    });
-    assert_eq!(found, ["BadStation"]);
-    let found = broken(|world| {
-        change_station(world, &|record| {
-            record.created = UtcTime::from_unix_ms(START_MS + 1)
-        });
-    });
-    assert_eq!(found, ["AheadOfClock"]);
-    let found = broken(|world| world.tables.put(Table::Elements, b"no end", b"\x01").unwrap());
-    assert_eq!(found, ["Corrupt"]);
 }

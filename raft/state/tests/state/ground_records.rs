@@ -1,10 +1,11 @@
 //! One record of everything that is registered, with every field filled: for golden bytes and round trips.
 
 use tetryx_protocol::time::UtcTime;
-use tetryx_state::records::{ElementsRecord, MissionRecord, SatelliteRecord, StationRecord};
+use tetryx_state::records::{ElementsRecord, MissionRecord, SatelliteRecord, StationRecord, TokenRecord};
 
 use crate::fixture::{START_MS, node, parse};
-use crate::ground::{elements, put_maintenance, put_satellite, put_station};
+use crate::ground::{elements, put_maintenance, put_satellite, put_station, station_token};
+use crate::samples::token_record;
 
 fn time() -> UtcTime {
     UtcTime::from_unix_ms(START_MS)
@@ -47,5 +48,13 @@ pub(crate) fn station_record() -> StationRecord {
         maintenance: vec![put_maintenance("north", 1).maintenance],
         created: time(),
         created_by: "alice".to_owned(),
+    }
+}
+
+/// Grants for stations need the newer version.
+pub(crate) fn token_record_2() -> TokenRecord {
+    TokenRecord {
+        grants: station_token(2).grants,
+        ..token_record()
     }
 }

@@ -10,6 +10,7 @@ mod cluster;
 mod fixture;
 mod golden;
 mod ground;
+mod ground_check;
 mod ground_records;
 mod invites;
 mod limits;

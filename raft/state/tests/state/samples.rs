@@ -23,7 +23,9 @@ use crate::fixture::{
     register_token, remove, signature, store_path, store_paths, token, update_member, upsert_member,
 };
 use crate::ground::{put_maintenance, put_mission, put_satellite, put_station, refresh, station_token};
-use crate::ground_records::{elements_record, mission_record, satellite_record, station_record};
+use crate::ground_records::{
+    elements_record, mission_record, satellite_record, station_record, token_record_2,
+};
 
 fn time() -> UtcTime {
     UtcTime::from_unix_ms(START_MS)
@@ -368,7 +370,7 @@ fn nar_record() -> NarRecord {
     }
 }
 
-fn token_record() -> TokenRecord {
+pub(crate) fn token_record() -> TokenRecord {
     let register = register_token(1);
     TokenRecord {
         subject: register.subject,
@@ -376,14 +378,6 @@ fn token_record() -> TokenRecord {
         issued: register.issued,
         expires: register.expires,
         revoked: Some(time()),
-    }
-}
-
-/// Grants for stations need the newer version.
-fn token_record_2() -> TokenRecord {
-    TokenRecord {
-        grants: station_token(2).grants,
-        ..token_record()
     }
 }
 
