@@ -7,6 +7,7 @@ use tetryx_protocol::api::{
     StationInfo,
 };
 use tetryx_protocol::grant::Grants;
+use tetryx_state::ground;
 
 use crate::testing::{Answer, TestNode, request};
 
@@ -397,4 +398,29 @@ async fn what_is_new_is_not_mistaken_for_what_is_there() {
         let answer = test.get(&path, Some(&test.root)).await;
         assert_eq!(answer.error().name(), Some(ErrorName::NoSuchItem));
     }
+}
+
+#[tokio::test]
+async fn nothing_is_registered_before_every_node_knows_how() {
+    let test = TestNode::in_cluster_of(ground::FEATURE_LEVEL - 1, 1, |_| {}).await;
+    for (path, body) in [
+        ("missions/crewed", json!({})),
+        ("satellites/ISS", satellite()),
+        ("stations/zurich", zurich()),
+    ] {
+        let answer = put(&test, path, &test.root, &body).await;
+        assert_eq!(
+            answer.error().name(),
+            Some(ErrorName::NeedsUpgrade),
+            "{path}: {answer:?}"
+        );
+    }
+    let answer = refresh(&test, &test.root, ISS).await;
+    assert_eq!(answer.error().name(), Some(ErrorName::NeedsUpgrade), "{answer:?}");
+    let body = json!({ "subject": "a", "validity_seconds": 60, "grants": { "stations": ["*"] } });
+    let answer = test
+        .ask_json(Method::POST, "/api/v1/tokens", Some(&test.root), &body)
+        .await;
+    assert_eq!(answer.error().name(), Some(ErrorName::NeedsUpgrade), "{answer:?}");
+    assert_eq!(get(&test, "satellites", &test.root).await.status, StatusCode::OK);
 }
