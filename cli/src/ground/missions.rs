@@ -1,6 +1,6 @@
 //! `mission add|update|list|show|remove`.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use tetryx_protocol::api::{MissionInfo, PutMissionRequest};
 use tetryx_protocol::ground::Expected;
 
@@ -35,6 +35,9 @@ pub(crate) async fn run(context: &Context, command: MissionCommand) -> Result<()
 }
 
 async fn put(context: &Context, args: MissionPut, expected: Expected) -> Result<()> {
+    if expected == Expected::Existing && args.priority.is_none() && args.note.is_none() {
+        bail!("nothing to change; name --priority or --note");
+    }
     let server = context.server()?;
     let request = PutMissionRequest {
         priority: args.priority,

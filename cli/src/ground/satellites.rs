@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use tetryx_protocol::api::{PutSatelliteRequest, SatelliteDetails, SatelliteInfo};
 use tetryx_protocol::ground::{Expected, Link, SatelliteName};
 
@@ -39,6 +39,9 @@ pub(crate) async fn run(context: &Context, command: SatelliteCommand) -> Result<
                 links: (no_links || !links.is_empty()).then(|| specs::links(&links)),
                 elements: elements.as_deref().map(text).transpose()?,
             };
+            if request == PutSatelliteRequest::default() {
+                bail!("nothing to change; name --elements, --mission, --link or --no-links");
+            }
             put(context, &name, Expected::Existing, &request).await
         }
         SatelliteCommand::List => {

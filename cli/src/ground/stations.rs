@@ -123,6 +123,9 @@ async fn put(
         node,
         without_node,
     };
+    if request == PutStationRequest::default() {
+        bail!("nothing to change; name --site, --antenna, --mask, --node or --no-node");
+    }
     let station = server.client.put_station(name, expected, &request).await?;
     context.render.talk(&format!(
         "📡 Station \"{name}\" is registered on \"{}\"",
