@@ -21,7 +21,7 @@ use crate::http::error::HttpError;
 /// Hours that are searched when nobody says.
 const HOURS: f64 = 24.0;
 /// Satellites times horizons times hours of one search: about a second of one core.
-const PAIR_HOURS_MAX: f64 = 240_000.0;
+const PAIR_HOURS_MAX: f64 = 500_000.0;
 
 /// What is searched.
 struct Search {

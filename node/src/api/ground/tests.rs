@@ -424,3 +424,28 @@ async fn nothing_is_registered_before_every_node_knows_how() {
     assert_eq!(answer.error().name(), Some(ErrorName::NeedsUpgrade), "{answer:?}");
     assert_eq!(get(&test, "satellites", &test.root).await.status, StatusCode::OK);
 }
+
+#[tokio::test]
+async fn a_search_that_would_take_too_long_is_refused_before_it_begins() {
+    let test = registered().await;
+    for number in 0..70 {
+        let body = json!({ "mission": "crewed", "elements": ISS });
+        put(&test, &format!("satellites/copy-{number}"), &test.root, &body).await;
+    }
+    let antenna = |number: i32| json!({ "name": format!("a{number}"), "horizon_deg": [[0.0, number]] });
+    let antennas: Vec<Value> = (0..32).map(antenna).collect();
+    let answer = put(
+        &test,
+        "stations/zurich",
+        &test.root,
+        &json!({ "antennas": antennas }),
+    )
+    .await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    let error = get(&test, "passes?hours=240", &test.root).await.error();
+    assert_eq!(error.name(), Some(ErrorName::BadRequest));
+    assert!(
+        error.message.contains("71 satellites over 32 horizons"),
+        "{error}"
+    );
+}
