@@ -2,6 +2,8 @@
 //!
 //! Every command resolves these raw values in its own module; nothing here opens a file or a connection.
 
+mod ground;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,9 +12,11 @@ use tetryx_protocol::cache::CachePattern;
 use tetryx_protocol::id::TokenId;
 use tetryx_protocol::signature::KeyName;
 use tetryx_protocol::time::UtcTime;
-use tetryx_station::site::Site;
-use tetryx_station::time::SkyTime;
 
+pub(crate) use self::ground::{
+    ElementsCommand, Equipment, MissionCommand, MissionPut, PassCommand, PassList, PassPredict,
+    SatelliteCommand, StationCommand,
+};
 use crate::duration;
 use crate::reference::{CacheRef, NodeRef, PathRef, ServerName};
 
@@ -21,8 +25,8 @@ use crate::reference::{CacheRef, NodeRef, PathRef, ServerName};
 #[command(
     name = "tetryx-cli",
     version,
-    about = "The Tetryx operator tool: push, pull, caches, tokens, nodes, passes",
-    long_about = "The Tetryx operator tool: push, pull, caches, tokens, nodes, passes.\n\n\
+    about = "The Tetryx operator tool: push, pull, caches, tokens, nodes, satellites, passes",
+    long_about = "The Tetryx operator tool: push, pull, caches, tokens, nodes, satellites, passes.\n\n\
         Data is printed on stdout, everything else on stderr. Exit codes: 0 done, 1 refused or nothing found, \
         2 wrong use or failure.",
     propagate_version = false,
@@ -77,7 +81,19 @@ pub(crate) enum Command {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Predict when satellites are up
+    /// Register, change, show and remove missions
+    #[command(subcommand)]
+    Mission(MissionCommand),
+    /// Register, change, show and remove satellites
+    #[command(subcommand)]
+    Satellite(SatelliteCommand),
+    /// Register, change, show and remove stations, and plan their maintenance
+    #[command(subcommand)]
+    Station(StationCommand),
+    /// Refresh the elements of the registered satellites
+    #[command(subcommand)]
+    Elements(ElementsCommand),
+    /// List or predict when satellites are up
     #[command(subcommand)]
     Pass(PassCommand),
     /// Show the state of the server and of its cluster
@@ -308,39 +324,6 @@ pub(crate) enum NodeCommand {
     },
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum PassCommand {
-    /// Predict every pass of the satellites in a file over a site; needs no server
-    Predict(PassPredict),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PassPredict {
-    /// Elements: an OMM (JSON, CSV, KVN or XML) or a TLE, of one satellite or many; '-' reads them from stdin
-    #[arg(long, value_name = "FILE")]
-    pub(crate) elements: PathBuf,
-    /// Where the antenna is: degrees north, degrees east, metres above the WGS84 ellipsoid
-    #[arg(long, value_name = "LAT,LON,ALT_M", allow_hyphen_values = true)]
-    pub(crate) site: Site,
-    /// The lowest usable elevation in degrees, or a file with an azimuth and an elevation on each line
-    #[arg(
-        long,
-        value_name = "DEG|FILE",
-        default_value = "0",
-        allow_hyphen_values = true
-    )]
-    pub(crate) mask: String,
-    /// UT1 - UTC in seconds, from an IERS bulletin
-    #[arg(long, value_name = "S", default_value_t = 0.0, allow_hyphen_values = true)]
-    pub(crate) dut1: f64,
-    /// When the window begins, for example 2026-03-02T12:00:00Z
-    #[arg(long, value_name = "T")]
-    pub(crate) from: SkyTime,
-    /// How many hours it lasts
-    #[arg(long, value_name = "H")]
-    pub(crate) hours: f64,
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct NodeInvite {
     /// The zone that the node is put in; copies are spread over zones [default: the one it is configured with]
@@ -383,9 +366,12 @@ pub(crate) struct TokenCreate {
     /// Let the token destroy the caches that match
     #[arg(long, value_name = "PATTERN")]
     pub(crate) destroy_cache: Vec<CachePattern>,
-    /// Let the token act for this mission; may be repeated
-    #[arg(long, value_name = "MISSION")]
+    /// Let the token act for the missions that match, and change their satellites; may be repeated
+    #[arg(long, value_name = "PATTERN")]
     pub(crate) mission: Vec<String>,
+    /// Let the token change the stations that match
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) station: Vec<String>,
     /// Let the token do everything
     #[arg(long)]
     pub(crate) admin: bool,

@@ -16,7 +16,9 @@ mod context;
 mod doctor;
 mod duration;
 mod files;
+mod frequency;
 mod gc;
+mod ground;
 mod login;
 mod nix;
 mod nodes;
@@ -27,6 +29,7 @@ mod pull;
 mod push;
 mod reference;
 mod render;
+mod specs;
 mod status;
 mod tokens;
 mod use_cache;
@@ -85,7 +88,11 @@ fn run(context: &Context, command: Command) -> Result<bool> {
             Command::MakeToken(args) => tokens::create(context, args).await?,
             Command::Node(command) => return nodes::run(context, command).await,
             Command::Gc { dry_run } => return gc::run(context, dry_run).await,
-            Command::Pass(command) => return passes::run(context, command),
+            Command::Mission(command) => ground::mission(context, command).await?,
+            Command::Satellite(command) => ground::satellite(context, command).await?,
+            Command::Station(command) => return ground::station(context, command).await,
+            Command::Elements(command) => return ground::elements(context, command).await,
+            Command::Pass(command) => return passes::run(context, command).await,
             Command::Status => status::run(context).await?,
             Command::Doctor => return doctor::run(context).await,
             Command::Outbox => outbox::run(context).await?,

@@ -146,7 +146,7 @@ async fn remove(context: &Context, node: &NodeRef, no_confirm: bool) -> Result<b
 }
 
 /// The member that is meant; says why if there is none.
-async fn find(context: &Context, server: &Server, node: &NodeRef) -> Result<Option<MemberInfo>> {
+pub(crate) async fn find(context: &Context, server: &Server, node: &NodeRef) -> Result<Option<MemberInfo>> {
     let list = server.client.members(false).await?;
     let mut found = matching(list.members, node);
     match (found.pop(), found.is_empty()) {

@@ -1,21 +1,19 @@
-//! `pass predict`: when satellites are up, computed here.
+//! `pass predict`: when satellites are up, computed here. `pass list` asks the server.
 
-use std::io::Read as _;
-use std::path::Path;
-
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use serde::Serialize;
 use tetryx_station::elements::{self, Elements};
 use tetryx_station::frames::EarthRotation;
-use tetryx_station::look::{Look, Tracker};
-use tetryx_station::mask::HorizonMask;
+use tetryx_station::look::{Link, Look, Tracker, Way};
 use tetryx_station::passes::{Network, Observer, Pass, Sight, Window};
 use tetryx_station::propagator::Propagator;
 use tetryx_station::sun;
 use tetryx_station::time::SkyTime;
+use tetryx_station::units::Hertz;
 
 use crate::args::{PassCommand, PassPredict};
 use crate::context::Context;
+use crate::ground;
 use crate::render::{self, table};
 
 /// Elements further from the window than that are remarked on.
@@ -23,9 +21,10 @@ const AGE_DAYS_MAX: f64 = 7.0;
 /// The Sun lower than that, and satellites can be seen by eye.
 const NIGHT_DEG: f64 = -6.0;
 
-/// Runs a `pass` command; `false` if an element set was refused.
-pub(crate) fn run(context: &Context, command: PassCommand) -> Result<bool> {
+/// Runs a `pass` command; `false` if an element set was refused, or no pass was found in a list.
+pub(crate) async fn run(context: &Context, command: PassCommand) -> Result<bool> {
     match command {
+        PassCommand::List(args) => ground::list_passes(context, args).await,
         PassCommand::Predict(args) => predict(context, &args),
     }
 }
@@ -53,6 +52,37 @@ struct Report<'a> {
     culminations: u32,
     sunlit_tca: bool,
     night_tca: bool,
+    #[serde(flatten)]
+    doppler: Option<Doppler>,
+}
+
+/// The shift of a downlink in hertz.
+#[derive(Debug, Serialize)]
+struct Doppler {
+    doppler_hz_aos: Option<f64>,
+    doppler_hz_tca: f64,
+    doppler_hz_los: Option<f64>,
+}
+
+impl Doppler {
+    /// Of a pass whose satellite sends so many hertz.
+    fn of(satellite: &Satellite, pass: &Pass, frequency_hz: u64) -> Option<Self> {
+        #[expect(clippy::cast_precision_loss, reason = "frequencies are below 2^53 Hz")]
+        let link = Link {
+            way: Way::Down,
+            frequency: Hertz::new(frequency_hz as f64).ok()?,
+        };
+        let shift = |sight: Sight| {
+            let look = satellite.tracker.look(sight.time);
+            let rate = look.map_or(sight.direction.range_rate, |look| look.direction.range_rate);
+            rounded(link.shift(rate).get(), 3)
+        };
+        Some(Self {
+            doppler_hz_aos: pass.aos.map(shift),
+            doppler_hz_tca: shift(pass.tca),
+            doppler_hz_los: pass.los.map(shift),
+        })
+    }
 }
 
 /// A satellite, and all that is asked about it.
@@ -68,9 +98,9 @@ fn predict(context: &Context, args: &PassPredict) -> Result<bool> {
     let window = Window::new(args.from, args.hours, earth)?;
     let observer = Observer {
         site: args.site,
-        mask: mask(&args.mask)?,
+        mask: ground::mask(&args.mask)?,
     };
-    let text = read(&args.elements)?;
+    let text = ground::read(&args.elements)?;
     let (mut good, mut refused) = (Vec::new(), 0_u64);
     for entry in elements::read_bytes(&text) {
         match entry {
@@ -101,9 +131,9 @@ fn predict(context: &Context, args: &PassPredict) -> Result<bool> {
         })
         .collect::<Result<Vec<_>>>()?;
     let count = if context.render.is_json() {
-        print_json(context, &satellites, observer, &window)?
+        print_json(context, &satellites, observer, &window, args.frequency)?
     } else {
-        print_table(context, &satellites, observer, &window)?
+        print_table(context, &satellites, observer, &window, args.frequency)?
     };
     if count == 0 {
         context.render.talk("no satellite is up in this window");
@@ -117,27 +147,6 @@ fn predict(context: &Context, args: &PassPredict) -> Result<bool> {
         ));
     }
     Ok(refused == 0)
-}
-
-fn mask(text: &str) -> Result<HorizonMask> {
-    if text.trim().parse::<f64>().is_ok() {
-        return text.parse().with_context(|| format!("--mask {text}"));
-    }
-    std::fs::read_to_string(text)
-        .with_context(|| format!("cannot read the horizon mask {text}; give --mask as degrees or as a file"))?
-        .parse()
-        .with_context(|| format!("{text} is not a horizon mask"))
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    if path == Path::new("-") {
-        let mut text = Vec::new();
-        std::io::stdin()
-            .read_to_end(&mut text)
-            .context("cannot read stdin")?;
-        return Ok(text);
-    }
-    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// SGP4 drifts by kilometres a day.
@@ -184,6 +193,7 @@ fn print_json(
     satellites: &[Satellite],
     observer: Observer,
     window: &Window,
+    frequency_hz: Option<u64>,
 ) -> Result<usize> {
     let mut list = context.render.json_list();
     let site = observer.site;
@@ -219,6 +229,7 @@ fn print_json(
             culminations: pass.culminations,
             sunlit_tca: state.is_ok_and(|state| sun::is_sunlit(pass.tca.time, &state)),
             night_tca: sun::elevation_deg(pass.tca.time, &site, window.earth()) < NIGHT_DEG,
+            doppler: frequency_hz.and_then(|frequency| Doppler::of(satellite, pass, frequency)),
         })
     })?;
     list.end()?;
@@ -236,6 +247,7 @@ fn print_table(
     satellites: &[Satellite],
     observer: Observer,
     window: &Window,
+    frequency_hz: Option<u64>,
 ) -> Result<usize> {
     let mut rows = Vec::new();
     let time =
@@ -258,12 +270,12 @@ fn print_table(
                 azimuth(pass.aos),
                 azimuth(pass.los),
             ],
+            frequency_hz.and_then(|frequency| Doppler::of(satellite, pass, frequency)),
         ));
         Ok(())
     })?;
     // In the order in which an operator meets them.
     rows.sort_by_key(|row| row.0);
-    let rows: Vec<_> = rows.into_iter().map(|row| row.1).collect();
     let head = [
         "SATELLITE",
         "AOS (UTC)",
@@ -273,8 +285,35 @@ fn print_table(
         "AZ AOS",
         "AZ LOS",
     ];
-    if count > 0 {
-        context.render.data(&table(head, &rows))?;
+    if count == 0 {
+        return Ok(count);
     }
+    if frequency_hz.is_none() {
+        let rows: Vec<_> = rows.into_iter().map(|row| row.1).collect();
+        context.render.data(&table(head, &rows))?;
+        return Ok(count);
+    }
+    let rows: Vec<[String; 10]> = rows
+        .into_iter()
+        .map(|(_, [satellite, aos, tca, los, elevation, from, to], doppler)| {
+            let hertz = |shift: Option<f64>| {
+                shift.map_or_else(|| "-".to_owned(), |hz| format!("{:+.0}", hz.round() + 0.0))
+            };
+            let shifts = doppler.map_or([None; 3], |doppler| {
+                [
+                    doppler.doppler_hz_aos,
+                    Some(doppler.doppler_hz_tca),
+                    doppler.doppler_hz_los,
+                ]
+            });
+            let [at_aos, at_tca, at_los] = shifts.map(hertz);
+            [
+                satellite, aos, tca, los, elevation, from, to, at_aos, at_tca, at_los,
+            ]
+        })
+        .collect();
+    let [a, b, c, d, e, f, g] = head;
+    let head = [a, b, c, d, e, f, g, "HZ AT AOS", "AT TCA", "AT LOS"];
+    context.render.data(&table(head, &rows))?;
     Ok(count)
 }

@@ -70,6 +70,7 @@ fn grants(args: &TokenCreate) -> Grants {
     ];
     let mut grants = Grants {
         missions: args.mission.clone(),
+        stations: args.station.clone(),
         admin: args.admin,
         ..Grants::default()
     };
@@ -126,6 +127,9 @@ fn grants_text(grants: &Grants) -> String {
     }
     if !grants.missions.is_empty() {
         words.push(format!("missions: {}", grants.missions.join(" ")));
+    }
+    if !grants.stations.is_empty() {
+        words.push(format!("stations: {}", grants.stations.join(" ")));
     }
     words.join("; ")
 }
@@ -203,11 +207,13 @@ mod tests {
             "a",
             "--mission",
             "m",
+            "--station",
+            "north-*",
             "--admin",
         ]);
         assert_eq!(
             grants_text(&grants(&args)),
-            "admin; a: pull configure-cache-retention; missions: m"
+            "admin; a: pull configure-cache-retention; missions: m; stations: north-*"
         );
     }
 }

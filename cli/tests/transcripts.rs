@@ -200,3 +200,8 @@ fn use_edits_what_nix_reads_and_keeps_the_rest() {
 fn passes_are_predicted_without_a_server() {
     check("passes");
 }
+
+#[test]
+fn what_is_registered_is_shown_refreshed_and_its_passes_listed() {
+    check("ground");
+}

@@ -14,6 +14,7 @@ mod error;
 mod files;
 pub mod first_start;
 mod gc;
+mod ground;
 pub mod host;
 pub mod http;
 mod in_memory;

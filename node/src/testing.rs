@@ -123,6 +123,11 @@ impl TestNode {
 
     /// A node with its own keys, by seed, and a changed configuration.
     pub(crate) async fn with(seed: u64, change: impl FnOnce(&mut Config)) -> Self {
+        Self::in_cluster_of(first_start::FEATURE_LEVEL, seed, change).await
+    }
+
+    /// The same in a cluster that was founded when commands of this feature level were the newest.
+    pub(crate) async fn in_cluster_of(level: u32, seed: u64, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
             name: Some(format!("test-{seed}")),
             ..Config::default()
@@ -147,14 +152,9 @@ impl TestNode {
         })
         .await
         .unwrap();
-        first_start::found_cluster(
-            &replica,
-            &cluster_secret,
-            first_start::FEATURE_LEVEL,
-            entropy.as_ref(),
-        )
-        .await
-        .unwrap();
+        first_start::found_cluster(&replica, &cluster_secret, level, entropy.as_ref())
+            .await
+            .unwrap();
         let roster = Arc::new(NodeRoster::in_memory(node_key.node_id(), config.p2p.clone()));
         let node = Node::assemble(Parts {
             config,

@@ -110,7 +110,7 @@ fn is_name(text: &str, extra: impl Fn(u8) -> bool) -> bool {
 ///
 /// On a mismatch it falls back to the last star and lets that stand for one more character: at most
 /// `pattern.len() * text.len()` steps, no recursion.
-fn glob_matches(pattern: &[u8], text: &[u8]) -> bool {
+pub(crate) fn glob_matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut last_star: Option<(usize, usize)> = None;
     while t < text.len() {

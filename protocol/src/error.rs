@@ -57,6 +57,13 @@ pub enum ProtocolError {
     /// Not a pattern of cache names.
     #[error("{value} is not a cache pattern: {reason}")]
     InvalidCachePattern { value: String, reason: String },
+    /// Not a name of what `what` says.
+    #[error("{value} is not a {what}: {reason}")]
+    InvalidName {
+        what: &'static str,
+        value: String,
+        reason: String,
+    },
     /// A compression Nix cannot undo.
     #[error("{value} is not a compression Nix knows: {reason}")]
     InvalidCompression { value: String, reason: String },

@@ -1,4 +1,4 @@
-//! What a token allows: permissions on caches by pattern, missions, and everything.
+//! What a token allows: permissions on caches by pattern, missions and stations by pattern, and everything.
 //!
 //! # Invariants
 //! - Rights only add up: a cache has the union of what all matching patterns give, whatever their order.
@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{Error, MapAccess, Visitor};
-use serde::ser::SerializeMap;
+use serde::de::{Error, MapAccess, SeqAccess, Visitor};
+use serde::ser::{SerializeMap, SerializeTuple};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::cache::{CacheName, CachePattern};
+use crate::cache::{CacheName, CachePattern, glob_matches};
 
 /// One thing a token may do with a cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -211,18 +211,114 @@ enum Flag {
 }
 
 /// What a token allows.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+///
+/// In postcard the fields follow each other, and `admin` is bit 0 of a byte. The stations stand behind it only if there
+/// are any, which bit 1 says: grants without stations have the bytes that they always had.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grants {
     /// Permissions by pattern of cache names.
-    #[serde(default)]
     pub caches: BTreeMap<CachePattern, CachePermissions>,
-    /// Missions it may act for, by name.
-    #[serde(default)]
+    /// Missions it may act for: names in which `*` stands for any run of characters.
     pub missions: Vec<String>,
+    /// Stations it may change, by pattern as well.
+    pub stations: Vec<String>,
     /// Everything, members and tokens of the cluster included.
-    #[serde(default)]
     pub admin: bool,
+}
+
+/// The bit of `admin` in the byte that ends the grants.
+const ADMIN: u8 = 1;
+/// The bit that says that stations follow.
+const STATIONS: u8 = 2;
+
+/// [`Grants`] in JSON. Stations are left out where there are none: nodes that know of none refuse unknown fields.
+#[derive(Serialize, Deserialize)]
+#[serde(rename = "Grants", deny_unknown_fields)]
+struct TextGrants {
+    #[serde(default)]
+    caches: BTreeMap<CachePattern, CachePermissions>,
+    #[serde(default)]
+    missions: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    stations: Vec<String>,
+    #[serde(default)]
+    admin: bool,
+}
+
+impl Serialize for Grants {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            return TextGrants {
+                caches: self.caches.clone(),
+                missions: self.missions.clone(),
+                stations: self.stations.clone(),
+                admin: self.admin,
+            }
+            .serialize(serializer);
+        }
+        let mut flags = if self.admin { ADMIN } else { 0 };
+        if !self.stations.is_empty() {
+            flags |= STATIONS;
+        }
+        let mut tuple = serializer.serialize_tuple(4)?;
+        tuple.serialize_element(&self.caches)?;
+        tuple.serialize_element(&self.missions)?;
+        tuple.serialize_element(&flags)?;
+        if !self.stations.is_empty() {
+            tuple.serialize_element(&self.stations)?;
+        }
+        tuple.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Grants {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return deserializer.deserialize_tuple(4, GrantsVisitor);
+        }
+        let text = TextGrants::deserialize(deserializer)?;
+        Ok(Self {
+            caches: text.caches,
+            missions: text.missions,
+            stations: text.stations,
+            admin: text.admin,
+        })
+    }
+}
+
+struct GrantsVisitor;
+
+impl<'de> Visitor<'de> for GrantsVisitor {
+    type Value = Grants;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("caches, missions, a byte of flags, and stations if it says so")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Grants, A::Error> {
+        let ends = || A::Error::custom("the grants end too early");
+        let caches = parts.next_element()?.ok_or_else(ends)?;
+        let missions = parts.next_element()?.ok_or_else(ends)?;
+        let flags: u8 = parts.next_element()?.ok_or_else(ends)?;
+        if flags & !(ADMIN | STATIONS) != 0 {
+            return Err(A::Error::custom(format_args!(
+                "the flags of the grants are {flags:#010b}; only bits 0 and 1 have a meaning"
+            )));
+        }
+        let stations: Vec<String> = match flags & STATIONS {
+            0 => Vec::new(),
+            _ => parts.next_element()?.ok_or_else(ends)?,
+        };
+        if flags & STATIONS != 0 && stations.is_empty() {
+            return Err(A::Error::custom("the grants announce stations and name none"));
+        }
+        Ok(Grants {
+            caches,
+            missions,
+            stations,
+            admin: flags & ADMIN != 0,
+        })
+    }
 }
 
 impl Grants {
@@ -253,6 +349,21 @@ impl Grants {
         !self.permissions(cache).is_empty()
     }
 
+    /// Whether this may be done for a mission of that name.
+    pub fn acts_for(&self, mission: &str) -> bool {
+        self.admin || any_matches(&self.missions, mission)
+    }
+
+    /// Whether a station of that name may be changed.
+    pub fn operates(&self, station: &str) -> bool {
+        self.admin || any_matches(&self.stations, station)
+    }
+
+    /// Whether the registered missions, satellites and stations may be read: with a grant for any of them.
+    pub fn may_read_ground(&self) -> bool {
+        self.admin || !self.missions.is_empty() || !self.stations.is_empty()
+    }
+
     /// Whether everything that `other` allows is allowed here, so that who holds this may mint that.
     ///
     /// Careful rather than clever: each permission of a pattern of `other` must be held on one pattern here that
@@ -272,9 +383,19 @@ impl Grants {
             && other
                 .missions
                 .iter()
-                .all(|mission| self.missions.contains(mission))
+                .all(|mission| any_matches(&self.missions, mission))
+            && other
+                .stations
+                .iter()
+                .all(|station| any_matches(&self.stations, station))
             && other.caches.iter().all(|(pattern, permissions)| {
                 permissions.iter().all(|permission| covered(pattern, permission))
             })
     }
+}
+
+/// Whether one of the patterns matches a name, or covers a pattern: only a star matches the character `*`.
+fn any_matches(patterns: &[String], name: &str) -> bool {
+    let mut patterns = patterns.iter();
+    patterns.any(|pattern| glob_matches(pattern.as_bytes(), name.as_bytes()))
 }

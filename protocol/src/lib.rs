@@ -25,6 +25,7 @@ pub mod envelope;
 mod error;
 pub mod frame;
 pub mod grant;
+pub mod ground;
 pub mod hash;
 pub mod id;
 pub mod join;

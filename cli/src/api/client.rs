@@ -78,7 +78,7 @@ pub(crate) struct Client {
 
 /// Whether a call may be made twice.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Repeat {
+pub(super) enum Repeat {
     /// The second time changes nothing.
     Harmless,
     /// The second time would be refused or do more.
@@ -367,12 +367,12 @@ impl Client {
         .await
     }
 
-    async fn get<R: DeserializeOwned>(&self, path: &str) -> Result<R> {
+    pub(super) async fn get<R: DeserializeOwned>(&self, path: &str) -> Result<R> {
         let send = || async { read_json(self.send(self.request(Method::GET, path)).await?).await };
         self.retried(Repeat::Harmless, send).await
     }
 
-    async fn with_json<B: Serialize + Sync, R: DeserializeOwned>(
+    pub(super) async fn with_json<B: Serialize + Sync, R: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
@@ -385,12 +385,12 @@ impl Client {
     }
 
     /// A call whose answer has nothing of interest in it.
-    async fn bare(&self, method: Method, path: &str, repeat: Repeat) -> Result<()> {
+    pub(super) async fn bare(&self, method: Method, path: &str, repeat: Repeat) -> Result<()> {
         let send = || async { self.send(self.request(method.clone(), path)).await.map(drop) };
         self.retried(repeat, send).await
     }
 
-    async fn retried<T, F: Future<Output = Result<T>>>(
+    pub(super) async fn retried<T, F: Future<Output = Result<T>>>(
         &self,
         repeat: Repeat,
         send: impl FnMut() -> F,
@@ -404,7 +404,7 @@ impl Client {
             .await
     }
 
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}/api/v1{path}", self.base));
         match &self.token {
             Some(token) => request.bearer_auth(token),
@@ -413,7 +413,7 @@ impl Client {
     }
 
     /// Sends a request and lets only a success through.
-    async fn send(&self, request: RequestBuilder) -> Result<Response> {
+    pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response> {
         let response = request
             .send()
             .await
@@ -459,7 +459,7 @@ fn foreign(url: &str, status: u16, answer: &str) -> ClientError {
     }
 }
 
-async fn read_json<R: DeserializeOwned>(response: Response) -> Result<R> {
+pub(super) async fn read_json<R: DeserializeOwned>(response: Response) -> Result<R> {
     let (url, status) = (response.url().to_string(), response.status());
     let body = response
         .bytes()

@@ -34,6 +34,9 @@ pub(crate) enum ClientError {
         status: u16,
         answer: String,
     },
+    /// Another server, which the user named, did not give what was asked for.
+    #[error("cannot fetch {url}: {why}; check the address, or download the file and give its name")]
+    Fetch { url: String, why: String },
     /// The request could not be made.
     #[error("the request to {url} cannot be made: {why}")]
     Request { url: String, why: String },
@@ -66,7 +69,7 @@ impl ClientError {
             Self::Unreachable { .. } | Self::Broken { .. } => true,
             Self::Refused { error, .. } => is_transient_status(error.code),
             Self::Foreign { status, .. } => is_transient_status(*status),
-            Self::Request { .. } => false,
+            Self::Request { .. } | Self::Fetch { .. } => false,
         }
     }
 
@@ -95,7 +98,7 @@ fn is_transient_status(status: u16) -> bool {
 }
 
 /// The last error of the chain, which says what the system said.
-fn innermost(error: &reqwest::Error) -> String {
+pub(super) fn innermost(error: &reqwest::Error) -> String {
     let mut current: &dyn std::error::Error = error;
     while let Some(source) = current.source() {
         current = source;

@@ -2,6 +2,8 @@
 
 mod client;
 mod error;
+mod ground;
 
 pub(crate) use self::client::{Client, NarBody, Patience};
 pub(crate) use self::error::ClientError;
+pub(crate) use self::ground::fetch;

@@ -61,8 +61,7 @@ pub(super) async fn create(
         return Err(lacks(&name, CachePermission::Create));
     }
     if let Some(mission) = &request.mission
-        && !token.grants.admin
-        && !token.grants.missions.contains(mission)
+        && !token.grants.acts_for(mission)
     {
         return Err(HttpError::new(
             ErrorName::AccessError,

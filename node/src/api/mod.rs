@@ -5,6 +5,7 @@
 mod caches;
 mod doctor;
 mod gc;
+mod ground;
 mod members;
 mod metrics;
 mod outbox;
@@ -55,6 +56,7 @@ pub(crate) fn routes() -> Router<Node> {
         .route("/api/v1/invites/{invite}", delete(members::revoke_invite))
         .route("/api/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/api/v1/tokens/{token}", delete(tokens::revoke))
+        .merge(ground::routes())
 }
 
 /// What may take as long as it takes.

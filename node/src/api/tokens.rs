@@ -18,6 +18,7 @@ use tetryx_state::query;
 
 use super::changed;
 use crate::Node;
+use crate::ground::require_level;
 use crate::http::auth::Caller;
 use crate::http::error::HttpError;
 use crate::http::extract::{ApiJson, Param};
@@ -61,6 +62,9 @@ pub(super) async fn create(
             ErrorName::AccessError,
             "the new token would allow what yours does not; ask for less, or use another token",
         ));
+    }
+    if !request.grants.stations.is_empty() {
+        require_level(&node.replica().view()?)?;
     }
     let validity = Duration::from_secs(request.validity_seconds);
     if !own.grants.admin && node.clock().utc().plus(validity) > own.expires {

@@ -151,7 +151,13 @@ impl From<Refusal> for HttpError {
             | Refusal::FeatureLevelNotShared { .. }
             | Refusal::CacheNotEmpty { .. }
             | Refusal::DuplicatePath { .. }
+            | Refusal::NamedTwice { .. }
+            | Refusal::MaintenanceNeverValid { .. }
+            | Refusal::ItemIncomplete { .. }
             | Refusal::TokenExists { .. } => ErrorName::BadRequest,
+            Refusal::NoSuchItem { .. } | Refusal::NoSuchMaintenance { .. } => ErrorName::NoSuchItem,
+            Refusal::ItemExists { .. } => ErrorName::ItemAlreadyExists,
+            Refusal::MissionInUse { .. } => ErrorName::ItemInUse,
             Refusal::NoSuchCache { .. } => ErrorName::NoSuchCache,
             Refusal::CacheExists { .. } => ErrorName::CacheAlreadyExists,
             Refusal::PathConflict { .. } => ErrorName::PathConflict,

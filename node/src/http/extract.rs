@@ -11,6 +11,7 @@ use http::request::Parts;
 use serde::de::DeserializeOwned;
 use tetryx_protocol::api::ErrorName;
 use tetryx_protocol::cache::CacheName;
+use tetryx_protocol::ground::{MissionName, SatelliteName, StationName};
 use tetryx_protocol::hash::NarHash;
 use tetryx_protocol::id::{InviteId, NodeId, TokenId, UploadId};
 use tetryx_protocol::store_path::StorePathHash;
@@ -61,6 +62,24 @@ impl Segment for NodeId {
     const PARAMETER: &'static str = "node";
     const MALFORMED: ErrorName = ErrorName::BadRequest;
     const WHAT: &'static str = "node id";
+}
+
+impl Segment for MissionName {
+    const PARAMETER: &'static str = "mission";
+    const MALFORMED: ErrorName = ErrorName::BadRequest;
+    const WHAT: &'static str = "mission name";
+}
+
+impl Segment for SatelliteName {
+    const PARAMETER: &'static str = "satellite";
+    const MALFORMED: ErrorName = ErrorName::BadRequest;
+    const WHAT: &'static str = "satellite name";
+}
+
+impl Segment for StationName {
+    const PARAMETER: &'static str = "station";
+    const MALFORMED: ErrorName = ErrorName::BadRequest;
+    const WHAT: &'static str = "station name";
 }
 
 impl Segment for InviteId {

@@ -123,6 +123,12 @@ error_names! {
     MemberNameTaken = 409,
     /// The cluster would be left without a member.
     LastMember = 409,
+    /// No such mission, satellite, station or maintenance.
+    NoSuchItem = 404,
+    /// A mission, satellite or station of this name exists.
+    ItemAlreadyExists = 409,
+    /// Satellites belong to the mission.
+    ItemInUse = 409,
     /// The member was removed; its key is refused for ever.
     MemberRemoved = 409,
     /// The ticket is unknown, used, expired, or for another cluster.

@@ -5,6 +5,7 @@
 mod doctor;
 mod error;
 mod gc;
+mod ground;
 mod members;
 mod outbox;
 
@@ -26,6 +27,7 @@ use crate::token::TokenClaims;
 pub use doctor::*;
 pub use error::{ApiError, ErrorName};
 pub use gc::*;
+pub use ground::*;
 pub use members::*;
 pub use outbox::*;
 

@@ -6,6 +6,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tetryx_protocol::cache::{CacheName, CachePattern, Replication, Retention};
 use tetryx_protocol::grant::{CachePermission, CachePermissions, Grants};
+use tetryx_protocol::ground::{
+    AntennaName, Direction, Link, LinkName, Maintenance, MissionName, SatelliteName, StationName,
+};
 use tetryx_protocol::hash::{ChunkHash, FileHash, ManifestHash, NarHash};
 use tetryx_protocol::id::{ClientId, ClusterId, NodeId, ProposalId, TokenId, UploadId};
 use tetryx_protocol::narinfo::Compression;
@@ -58,6 +61,7 @@ fn json_is_text_and_postcard_is_these_bytes() {
     let grants = Grants {
         caches: [(pattern.clone(), permissions)].into(),
         missions: vec!["eo".to_owned()],
+        stations: Vec::new(),
         admin: false,
     };
     let path: StorePath = "00bgd045z0d4icpbc2yyz4gx48ak44la-net-tools".parse().unwrap();
@@ -93,7 +97,30 @@ fn json_is_text_and_postcard_is_these_bytes() {
     forms.add("Replication::Copies", Replication::Copies(3));
     forms.add("Replication::All", Replication::All);
     forms.add("CachePermissions", permissions);
-    forms.add("Grants", grants);
+    forms.add("Grants", grants.clone());
+    forms.add(
+        "Grants::stations",
+        Grants {
+            stations: vec!["north-*".to_owned()],
+            ..grants
+        },
+    );
+    forms.add("MissionName", "eo".parse::<MissionName>().unwrap());
+    forms.add("SatelliteName", "ISS (ZARYA)".parse::<SatelliteName>().unwrap());
+    forms.add("StationName", "north-1".parse::<StationName>().unwrap());
+    forms.add("AntennaName", "dish".parse::<AntennaName>().unwrap());
+    let link = Link {
+        name: "s-band".parse::<LinkName>().unwrap(),
+        direction: Direction::Up,
+        frequency_hz: 2_050_000_000,
+    };
+    forms.add("Link", link);
+    let maintenance = Maintenance {
+        from: UtcTime::from_unix_ms(1_772_452_990_001),
+        to: UtcTime::from_unix_ms(1_772_453_990_001),
+        reason: "wind".to_owned(),
+    };
+    forms.add("Maintenance", maintenance);
     assert_golden_text("forms_v1.txt", include_str!("../golden/forms_v1.txt"), &forms.0);
 }
 
@@ -110,6 +137,8 @@ fn invalid_values_do_not_come_in_through_serde() {
     refused::<StorePathName>(r#""a/b""#);
     refused::<StorePath>(r#""../../etc/passwd""#);
     refused::<CacheName>(r#""a b""#);
+    refused::<SatelliteName>(r#""a/b""#);
+    refused::<StationName>(r#"" a""#);
     refused::<CachePattern>(r#""[a]""#);
     refused::<KeyName>(r#""a:b""#);
     refused::<Compression>(r#""rar""#);

@@ -82,7 +82,9 @@ fn any_permission_on_a_cache_lets_it_be_discovered_and_none_hides_it() {
 
 #[test]
 fn a_token_can_only_mint_what_it_holds() {
-    let holder = grants(r#"{"caches":{"team-*":{"r":1,"w":1},"team-a*":{"cd":1}},"missions":["eo","sar"]}"#);
+    let holder = grants(
+        r#"{"caches":{"team-*":{"r":1,"w":1},"team-a*":{"cd":1}},"missions":["eo","sar","geo-*"],"stations":["north-*"]}"#,
+    );
     for (json, covered) in [
         (r"{}", true),
         (r#"{"caches":{"team-*":{"r":1,"w":1}}}"#, true),
@@ -95,9 +97,34 @@ fn a_token_can_only_mint_what_it_holds() {
         (r#"{"caches":{"*":{}}}"#, true),
         (r#"{"missions":["eo","x"]}"#, false),
         (r#"{"admin":true}"#, false),
+        (r#"{"stations":["north-1","north-*"]}"#, true),
+        (r#"{"stations":["*"]}"#, false),
+        (r#"{"missions":["geo-1","geo-*"]}"#, true),
+        (r#"{"missions":["g*"]}"#, false),
     ] {
         assert_eq!(holder.covers(&grants(json)), covered, "{json}");
         assert!(Grants::admin().covers(&grants(json)), "{json}");
+    }
+}
+
+#[test]
+fn grants_for_missions_and_stations_are_patterns_and_let_what_is_registered_be_read() {
+    let holder = grants(r#"{"missions":["eo","geo-*"],"stations":["north*"]}"#);
+    assert!(holder.acts_for("eo") && holder.acts_for("geo-5") && !holder.acts_for("eo-2"));
+    assert!(holder.operates("north") && !holder.operates("south"));
+    assert!(holder.may_read_ground() && Grants::admin().may_read_ground());
+    assert!(!grants(r#"{"caches":{"*":{"r":1}}}"#).may_read_ground());
+    assert!(Grants::admin().acts_for("any") && Grants::admin().operates("any"));
+}
+
+#[test]
+fn grants_without_stations_have_the_text_and_the_bytes_that_they_always_had() {
+    let old = grants(r#"{"missions":["eo"],"admin":true}"#);
+    let text = serde_json::to_string(&old).unwrap();
+    assert_eq!(text, r#"{"caches":{},"missions":["eo"],"admin":true}"#);
+    assert_eq!(postcard::to_allocvec(&old).unwrap(), b"\0\x01\x02eo\x01");
+    for bytes in [&b"\0\0\x04"[..], b"\0\0\x02\0", b"\0\0\x02", b"\0\0"] {
+        assert!(postcard::from_bytes::<Grants>(bytes).is_err(), "{bytes:?}");
     }
 }
 
@@ -106,10 +133,12 @@ fn any_grants() -> impl Strategy<Value = Grants> {
     let permissions = permissions.prop_map(|some| some.into_iter().collect::<CachePermissions>());
     let pattern = "[ab*]{1,4}".prop_map(|text| text.parse().unwrap());
     let caches = prop::collection::btree_map(pattern, permissions, 0..4);
-    let missions = prop::collection::vec("[a-z]{1,3}", 0..3);
-    (caches, missions, prop::bool::weighted(0.1)).prop_map(|(caches, missions, admin)| Grants {
+    let missions = || prop::collection::vec("[ab*]{1,3}", 0..3);
+    let admin = prop::bool::weighted(0.1);
+    (caches, missions(), missions(), admin).prop_map(|(caches, missions, stations, admin)| Grants {
         caches,
         missions,
+        stations,
         admin,
     })
 }
@@ -119,6 +148,9 @@ proptest! {
     fn what_covers_allows_at_least_as_much(mine in any_grants(), other in any_grants(), text in "[ab]{1,5}") {
         prop_assert!(mine.covers(&mine) && mine.covers(&Grants::default()));
         let exceeded = other.permissions(&cache(&text)).iter().any(|permission| !mine.allows(&cache(&text), permission));
+        let exceeded = exceeded
+            || (other.acts_for(&text) && !mine.acts_for(&text))
+            || (other.operates(&text) && !mine.operates(&text));
         prop_assert!(!(exceeded && mine.covers(&other)));
     }
 

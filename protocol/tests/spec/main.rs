@@ -12,6 +12,7 @@ mod fixtures;
 mod forms;
 mod frame;
 mod grant;
+mod ground;
 mod hash;
 mod manifest;
 mod messages;

@@ -3,6 +3,7 @@
 mod audit;
 mod cache;
 mod cluster;
+mod ground;
 mod invite;
 mod member;
 mod nar;
@@ -110,5 +111,14 @@ fn execute<T: Tables>(tables: &mut T, index: u64, now: UtcTime, command: &Comman
         Body::ExpirePaths(body) => retention::expire(tables, &context, body),
         Body::NoteAccesses(body) => retention::note_accesses(tables, &context, body),
         Body::PinPathUntil(body) => path::pin_until(tables, &context, body),
+        Body::PutMission(body) => ground::put_mission(tables, &context, body),
+        Body::RemoveMission(body) => ground::remove_mission(tables, body),
+        Body::PutSatellite(body) => ground::put_satellite(tables, &context, body),
+        Body::RemoveSatellite(body) => ground::remove_satellite(tables, body),
+        Body::PutStation(body) => ground::put_station(tables, &context, body),
+        Body::RemoveStation(body) => ground::remove_station(tables, body),
+        Body::PutMaintenance(body) => ground::put_maintenance(tables, &context, body),
+        Body::RemoveMaintenance(body) => ground::remove_maintenance(tables, body),
+        Body::RefreshElements(body) => ground::refresh(tables, &context, body),
     }
 }

@@ -3,9 +3,11 @@
 //! Each rule is a function below; the variants of [`Violation`] say them in words. [`check()`] reads the whole state:
 //! it is for tests, simulations and doctors, not for every command of a production node.
 
+mod ground;
 mod rules;
 
 use tetryx_protocol::cache::CacheName;
+use tetryx_protocol::ground::{MissionName, SatelliteName, StationName};
 use tetryx_protocol::hash::NarHash;
 use tetryx_protocol::id::{ClientId, InviteId, NodeId, TokenId};
 use tetryx_protocol::store_path::{StorePath, StorePathHash};
@@ -17,8 +19,9 @@ use crate::error::CorruptRecord;
 use crate::key::{self, ProposalKey};
 use crate::query;
 use crate::records::{
-    AuditRecord, CacheRecord, CheckRecord, ClientRecord, ClockRecord, ClusterRecord, InviteRecord,
-    MemberRecord, NarRecord, PathRecord, Record, ReplyRecord, TokenRecord,
+    AuditRecord, CacheRecord, CheckRecord, ClientRecord, ClockRecord, ClusterRecord, ElementsRecord,
+    InviteRecord, MemberRecord, MissionRecord, NarRecord, PathRecord, Record, ReplyRecord, SatelliteRecord,
+    StationRecord, TokenRecord,
 };
 use crate::tables::{ReadTables, Row, Table};
 
@@ -252,6 +255,28 @@ pub enum Violation {
         /// The last index in it.
         newest: u64,
     },
+    /// A satellite belongs to a mission that is registered, has elements, and not more than are kept.
+    #[error("satellite '{satellite}' {reason}")]
+    BadSatellite {
+        /// The satellite.
+        satellite: SatelliteName,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Elements are those of a satellite that is registered.
+    #[error("there are elements of '{satellite}', which is not registered")]
+    ElementsOfNobody {
+        /// The satellite that is not there.
+        satellite: SatelliteName,
+    },
+    /// Antennas have names of their own, maintenance is in order, and a node is or was a member.
+    #[error("station '{station}' {reason}")]
+    BadStation {
+        /// The station.
+        station: StationName,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
 }
 
 /// The whole state, decoded.
@@ -270,6 +295,10 @@ struct Everything {
     holders: Vec<(CacheName, NarHash, StorePathHash)>,
     invites: Vec<(InviteId, InviteRecord)>,
     checks: Vec<(u64, CheckRecord)>,
+    missions: Vec<(MissionName, MissionRecord)>,
+    satellites: Vec<(SatelliteName, SatelliteRecord)>,
+    elements: Vec<((SatelliteName, i64), ElementsRecord)>,
+    stations: Vec<(StationName, StationRecord)>,
 }
 
 /// Checks every invariant. A sound state gives an empty list.
@@ -337,6 +366,18 @@ impl Everything {
             Table::Checks => self
                 .checks
                 .push((key::parse_check(key)?, CheckRecord::decode(key, value)?)),
+            Table::Missions => self
+                .missions
+                .push((key::parse_mission(key)?, MissionRecord::decode(key, value)?)),
+            Table::Satellites => self
+                .satellites
+                .push((key::parse_satellite(key)?, SatelliteRecord::decode(key, value)?)),
+            Table::Elements => self
+                .elements
+                .push((key::parse_elements(key)?, ElementsRecord::decode(key, value)?)),
+            Table::Stations => self
+                .stations
+                .push((key::parse_station(key)?, StationRecord::decode(key, value)?)),
             Table::Referrers if value.is_empty() => self.referrers.push(key::parse_referrer(key)?),
             Table::Holders if value.is_empty() => self.holders.push(key::parse_holder(key)?),
             Table::Referrers | Table::Holders => return Err(unexpected(table, key)),

@@ -6,6 +6,7 @@
 //! command stops applying ([`CommandError::NeedsUpgrade`]).
 
 mod codec;
+mod ground;
 mod retention;
 
 use serde::{Deserialize, Serialize};
@@ -19,12 +20,16 @@ use tetryx_protocol::store_path::{StoreDir, StorePath, StorePathHash};
 use tetryx_protocol::time::UtcTime;
 
 pub use self::codec::CommandError;
+pub use self::ground::{
+    PutMaintenance, PutMission, PutSatellite, PutStation, RefreshElements, RemoveMaintenance, RemoveMission,
+    RemoveSatellite, RemoveStation, SatelliteElements,
+};
 pub use self::retention::{CacheAccesses, ExpirePaths, NoteAccesses, PinPathUntil};
 
 /// The first bytes of an encoded command.
 pub const MAGIC: [u8; 4] = *b"TXCM";
 /// The newest schema this build writes and reads.
-pub const SCHEMA: u16 = 3;
+pub const SCHEMA: u16 = 4;
 /// The feature level of this build: what a cluster must have before commands of [`SCHEMA`] are proposed in it.
 ///
 /// The level that a node offers is an input of everything that uses it at run time, so that nodes of different levels
@@ -95,6 +100,24 @@ pub enum Body {
     NoteAccesses(NoteAccesses),
     /// Keeps a path until a moment.
     PinPathUntil(PinPathUntil),
+    /// Adds or changes a mission.
+    PutMission(PutMission),
+    /// Removes a mission.
+    RemoveMission(RemoveMission),
+    /// Adds or changes a satellite.
+    PutSatellite(PutSatellite),
+    /// Removes a satellite.
+    RemoveSatellite(RemoveSatellite),
+    /// Adds or changes a station.
+    PutStation(PutStation),
+    /// Removes a station.
+    RemoveStation(RemoveStation),
+    /// Says when a station is not to be used.
+    PutMaintenance(PutMaintenance),
+    /// Takes that back.
+    RemoveMaintenance(RemoveMaintenance),
+    /// Gives satellites newer elements.
+    RefreshElements(RefreshElements),
 }
 
 /// Founds the cluster.
@@ -444,7 +467,16 @@ body_from!(
     SetFeatureLevel,
     ExpirePaths,
     NoteAccesses,
-    PinPathUntil
+    PinPathUntil,
+    PutMission,
+    RemoveMission,
+    PutSatellite,
+    RemoveSatellite,
+    PutStation,
+    RemoveStation,
+    PutMaintenance,
+    RemoveMaintenance,
+    RefreshElements
 );
 
 impl Body {
@@ -460,8 +492,8 @@ impl Body {
             | Self::DeletePath(_)
             | Self::PinPath(_)
             | Self::UnpinPath(_)
-            | Self::RegisterToken(_)
             | Self::RevokeToken(_) => 1,
+            Self::RegisterToken(token) if token.grants.stations.is_empty() => 1,
             Self::CreateInvite(_)
             | Self::RevokeInvite(_)
             | Self::RedeemInvite(_)
@@ -472,6 +504,16 @@ impl Body {
             | Self::CheckState(_)
             | Self::SetFeatureLevel(_) => 2,
             Self::ExpirePaths(_) | Self::NoteAccesses(_) | Self::PinPathUntil(_) => 3,
+            Self::RegisterToken(_)
+            | Self::PutMission(_)
+            | Self::RemoveMission(_)
+            | Self::PutSatellite(_)
+            | Self::RemoveSatellite(_)
+            | Self::PutStation(_)
+            | Self::RemoveStation(_)
+            | Self::PutMaintenance(_)
+            | Self::RemoveMaintenance(_)
+            | Self::RefreshElements(_) => 4,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! text form begins with the last byte, so that byte order is text order.
 
 use tetryx_protocol::cache::CacheName;
+use tetryx_protocol::ground::{MissionName, SatelliteName, StationName};
 use tetryx_protocol::hash::NarHash;
 use tetryx_protocol::id::{ClientId, InviteId, NodeId, TokenId};
 use tetryx_protocol::store_path::StorePathHash;
@@ -105,6 +106,40 @@ pub(crate) fn check(index: u64) -> Vec<u8> {
     index.to_be_bytes().to_vec()
 }
 
+pub(crate) fn mission(name: &MissionName) -> Vec<u8> {
+    name.as_str().as_bytes().to_vec()
+}
+
+pub(crate) fn satellite(name: &SatelliteName) -> Vec<u8> {
+    name.as_str().as_bytes().to_vec()
+}
+
+/// The start of the keys of all element sets of a satellite.
+pub(crate) fn elements(name: &SatelliteName) -> Vec<u8> {
+    let mut key = satellite(name);
+    key.push(END_OF_NAME);
+    key
+}
+
+/// The epoch is written so that the latest sorts first.
+pub(crate) fn element_set(name: &SatelliteName, epoch_ns: i64) -> Vec<u8> {
+    let mut key = elements(name);
+    key.extend(latest_first(epoch_ns));
+    key
+}
+
+pub(crate) fn station(name: &StationName) -> Vec<u8> {
+    name.as_str().as_bytes().to_vec()
+}
+
+/// A signed number as bytes whose order is the reverse of the numbers'.
+fn latest_first(number: i64) -> [u8; 8] {
+    (!number.cast_unsigned() ^ SIGN).to_be_bytes()
+}
+
+/// The highest bit of a signed number.
+const SIGN: u64 = 1 << 63;
+
 fn ordered(hash: &StorePathHash) -> impl Iterator<Item = u8> {
     hash.as_bytes().iter().rev().copied()
 }
@@ -125,6 +160,38 @@ fn hash_of(table: Table, key: &[u8], part: &[u8]) -> Result<StorePathHash, Corru
     let mut bytes = array::<20>(table, key, part)?;
     bytes.reverse();
     Ok(StorePathHash::from_bytes(bytes))
+}
+
+/// A key that is a name and nothing else.
+fn whole_name<V: std::str::FromStr>(table: Table, key: &[u8], name: &[u8]) -> Result<V, CorruptRecord> {
+    std::str::from_utf8(name)
+        .ok()
+        .and_then(|name| name.parse().ok())
+        .ok_or_else(|| corrupt(table, key))
+}
+
+pub(crate) fn parse_mission(key: &[u8]) -> Result<MissionName, CorruptRecord> {
+    whole_name(Table::Missions, key, key)
+}
+
+pub(crate) fn parse_satellite(key: &[u8]) -> Result<SatelliteName, CorruptRecord> {
+    whole_name(Table::Satellites, key, key)
+}
+
+/// The satellite, and the epoch in nanoseconds since the Unix epoch.
+pub(crate) fn parse_elements(key: &[u8]) -> Result<(SatelliteName, i64), CorruptRecord> {
+    let table = Table::Elements;
+    let end = key
+        .iter()
+        .position(|byte| *byte == END_OF_NAME)
+        .ok_or_else(|| corrupt(table, key))?;
+    let name = whole_name(table, key, &key[..end])?;
+    let epoch = u64::from_be_bytes(array(table, key, &key[end + 1..])?);
+    Ok((name, (!(epoch ^ SIGN)).cast_signed()))
+}
+
+pub(crate) fn parse_station(key: &[u8]) -> Result<StationName, CorruptRecord> {
+    whole_name(Table::Stations, key, key)
 }
 
 fn name_of(table: Table, key: &[u8], name: &[u8]) -> Result<CacheName, CorruptRecord> {

@@ -22,6 +22,7 @@ pub mod apply;
 pub mod check;
 pub mod command;
 mod error;
+pub mod ground;
 mod key;
 pub mod limits;
 pub mod query;

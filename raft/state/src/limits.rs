@@ -3,6 +3,8 @@
 //! The limits keep one log entry within a few megabytes and every reply short. [`check_limits`] needs no state, so
 //! whoever proposes can ask it first and spare the log a command that would be refused.
 
+mod ground;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tetryx_protocol::cache::{Replication, Retention};
 use tetryx_protocol::id::NodeId;
 
+pub(crate) use self::ground::check_maintenance_count;
 use crate::command::{Body, CacheKeyPair, Command, NewPath, NoteAccesses, PublishPaths, RegisterToken};
 use crate::reply::Refusal;
 
@@ -28,6 +31,10 @@ pub const INVITE_KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 pub const CHECKS_KEPT: usize = 4;
 /// How many replicas can say what their state was at one index; further ones are not noted.
 pub const CHECK_HASHES_MAX: usize = 64;
+/// How many element sets of a satellite are kept, the latest ones.
+pub const ELEMENTS_KEPT: usize = 32;
+/// How long a maintenance stays known after it ended, by the log clock, at least.
+pub const MAINTENANCE_KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// A refusal that lists paths lists this many; the rest is counted.
 pub const LISTED_MAX: usize = 16;
 
@@ -68,11 +75,29 @@ pub enum Limit {
     ExpiredPerCommand,
     /// Paths in one [`NoteAccesses`], and the caches it names.
     AccessesPerCommand,
+    /// Stations in the grants of a token.
+    GrantStations,
+    /// Length of a pattern of stations in bytes.
+    StationPattern,
+    /// Length of the note of a mission, or of the reason of a maintenance, in bytes.
+    Note,
+    /// Links of a satellite.
+    SatelliteLinks,
+    /// Length of the text of one element set in bytes.
+    ElementsSource,
+    /// Element sets in one [`RefreshElements`].
+    ElementsPerCommand,
+    /// Antennas of a station.
+    StationAntennas,
+    /// Points of one horizon mask.
+    HorizonPoints,
+    /// Times in which a station is not to be used.
+    StationMaintenance,
 }
 
 impl Limit {
     /// Every limit.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 26] = [
         Self::Subject,
         Self::PathsPerCommand,
         Self::ReferencesPerPath,
@@ -90,6 +115,15 @@ impl Limit {
         Self::MemberWeight,
         Self::ExpiredPerCommand,
         Self::AccessesPerCommand,
+        Self::GrantStations,
+        Self::StationPattern,
+        Self::Note,
+        Self::SatelliteLinks,
+        Self::ElementsSource,
+        Self::ElementsPerCommand,
+        Self::StationAntennas,
+        Self::HorizonPoints,
+        Self::StationMaintenance,
     ];
 
     /// The largest number that is not refused.
@@ -112,6 +146,15 @@ impl Limit {
             Self::MemberWeight => 1_000_000,
             Self::ExpiredPerCommand => 1_024,
             Self::AccessesPerCommand => 16_384,
+            Self::GrantStations => 256,
+            Self::StationPattern => 64,
+            Self::Note => 1_024,
+            Self::SatelliteLinks => 32,
+            Self::ElementsSource => 8_192,
+            Self::ElementsPerCommand => 256,
+            Self::StationAntennas => 32,
+            Self::HorizonPoints => 720,
+            Self::StationMaintenance => 64,
         }
     }
 
@@ -125,14 +168,22 @@ impl Limit {
             Self::SignaturesPerPath => "push fewer signatures",
             Self::UpstreamKeyNames => "name fewer upstream keys",
             Self::GrantPatterns => "use patterns with '*'",
-            Self::GrantMissions => "issue several tokens",
+            Self::GrantMissions | Self::GrantStations => "use patterns with '*', or issue several tokens",
             Self::MemberAddresses => "name fewer addresses",
             Self::MemberWeight => "weights only count relative to one another: choose smaller ones",
-            Self::ExpiredPerCommand | Self::AccessesPerCommand => "propose several commands",
+            Self::ExpiredPerCommand | Self::AccessesPerCommand | Self::ElementsPerCommand => {
+                "propose several commands"
+            }
+            Self::SatelliteLinks | Self::StationAntennas => "name fewer",
+            Self::ElementsSource => "give one element set, without comments",
+            Self::HorizonPoints => "leave out points that lie on a line with their neighbours",
+            Self::StationMaintenance => "take back some with --remove",
             Self::SealedKey => "this is no sealed key; report it as a bug of the proposing node",
             Self::Subject
             | Self::PathAttribute
             | Self::MissionName
+            | Self::StationPattern
+            | Self::Note
             | Self::MemberName
             | Self::MemberAddress => "shorten it",
         }
@@ -168,6 +219,15 @@ impl fmt::Display for Limit {
             Self::MemberWeight => "units of weight",
             Self::ExpiredPerCommand => "paths to expire in one command",
             Self::AccessesPerCommand => "pulled paths in one command",
+            Self::GrantStations => "stations in one token",
+            Self::StationPattern => "bytes of a station pattern",
+            Self::Note => "bytes of a note or reason",
+            Self::SatelliteLinks => "links of a satellite",
+            Self::ElementsSource => "bytes of an element set",
+            Self::ElementsPerCommand => "element sets in one command",
+            Self::StationAntennas => "antennas of a station",
+            Self::HorizonPoints => "points of a horizon mask",
+            Self::StationMaintenance => "maintenances of a station",
         })
     }
 }
@@ -224,6 +284,11 @@ pub fn check_limits(command: &Command) -> Result<(), Refusal> {
             })
         }
         Body::NoteAccesses(accesses) => check_accesses(accesses),
+        Body::PutMission(put) => Limit::Note.check(put.note.as_ref().map_or(0, String::len)),
+        Body::PutSatellite(put) => ground::check_satellite(put),
+        Body::PutStation(put) => ground::check_station(put),
+        Body::PutMaintenance(put) => ground::check_maintenance(&put.maintenance),
+        Body::RefreshElements(refresh) => ground::check_refresh(refresh),
         Body::DestroyCache(_)
         | Body::DeletePath(_)
         | Body::PinPath(_)
@@ -235,7 +300,11 @@ pub fn check_limits(command: &Command) -> Result<(), Refusal> {
         | Body::RemoveMember(_)
         | Body::AdvanceEpoch(_)
         | Body::CheckState(_)
-        | Body::SetFeatureLevel(_) => Ok(()),
+        | Body::SetFeatureLevel(_)
+        | Body::RemoveMission(_)
+        | Body::RemoveSatellite(_)
+        | Body::RemoveStation(_)
+        | Body::RemoveMaintenance(_) => Ok(()),
     }
 }
 
@@ -324,6 +393,9 @@ fn check_token(token: &RegisterToken) -> Result<(), Refusal> {
         .missions
         .iter()
         .try_for_each(|mission| Limit::MissionName.check(mission.len()))?;
+    Limit::GrantStations.check(token.grants.stations.len())?;
+    let mut stations = token.grants.stations.iter();
+    stations.try_for_each(|station| Limit::StationPattern.check(station.len()))?;
     if token.expires <= token.issued {
         return Err(Refusal::TokenNeverValid {
             token: token.token,

@@ -3,6 +3,7 @@
 //! These types are the disk format: a field is never removed, reordered or retyped. A change makes a new version,
 //! whose `decode` still reads the old ones. Golden bytes of every version stay in `tests/golden`.
 
+mod ground;
 mod path;
 
 use serde::de::DeserializeOwned;
@@ -17,6 +18,7 @@ use tetryx_protocol::signature::{KeyName, NixPublicKey};
 use tetryx_protocol::store_path::StoreDir;
 use tetryx_protocol::time::UtcTime;
 
+pub use self::ground::{ElementsRecord, MissionRecord, SatelliteRecord, StationRecord};
 pub use self::path::{PathPin, PathRecord};
 use crate::error::CorruptRecord;
 use crate::reply::Reply;
@@ -86,12 +88,15 @@ records! {
     ClockRecord in Cluster, version 1;
     CacheRecord in Caches, version 1;
     NarRecord in Nars, version 1;
-    TokenRecord in Tokens, version 1;
     ClientRecord in Proposals, version 1;
     ReplyRecord in Proposals, version 1;
     AuditRecord in Audit, version 1;
     InviteRecord in Invites, version 1;
     CheckRecord in Checks, version 1;
+    MissionRecord in Missions, version 1;
+    SatelliteRecord in Satellites, version 1;
+    ElementsRecord in Elements, version 1;
+    StationRecord in Stations, version 1;
 }
 
 /// Who this cluster is.
@@ -311,6 +316,26 @@ pub struct TokenRecord {
     pub revoked: Option<UtcTime>,
 }
 
+/// Without grants for stations it is still written as version 1, which older builds read.
+impl Record for TokenRecord {
+    const TABLE: Table = Table::Tokens;
+    const VERSION: u8 = 2;
+
+    fn encode(&self) -> Vec<u8> {
+        let version = if self.grants.stations.is_empty() {
+            1
+        } else {
+            Self::VERSION
+        };
+        postcard::to_extend(self, vec![version]).expect("no record has a serializer that fails")
+    }
+
+    fn upgrade(version: u8, payload: &[u8]) -> Option<Result<Self, String>> {
+        // The grants in it say themselves that they name no station.
+        (version == 1).then(|| whole(payload))
+    }
+}
+
 /// What is remembered of a proposing client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientRecord {
@@ -390,4 +415,22 @@ pub enum AuditAction {
     SetFeatureLevel,
     /// Paths left a cache because their time was over.
     ExpirePaths,
+    /// A mission was registered or changed.
+    PutMission,
+    /// A mission was removed.
+    RemoveMission,
+    /// A satellite was registered or changed.
+    PutSatellite,
+    /// A satellite was removed.
+    RemoveSatellite,
+    /// A station was registered or changed.
+    PutStation,
+    /// A station was removed.
+    RemoveStation,
+    /// A maintenance of a station was announced.
+    PutMaintenance,
+    /// A maintenance of a station was taken back.
+    RemoveMaintenance,
+    /// Satellites got newer elements.
+    RefreshElements,
 }

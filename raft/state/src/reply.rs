@@ -17,6 +17,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use tetryx_protocol::cache::CacheName;
+use tetryx_protocol::ground::{Item, MissionName, Refreshed, SatelliteName, StationName};
 use tetryx_protocol::hash::NarHash;
 use tetryx_protocol::id::{ClusterId, InviteId, NodeId, TokenId};
 use tetryx_protocol::store_path::{StorePath, StorePathHash};
@@ -115,6 +116,26 @@ pub enum Outcome {
     AccessesNoted {
         /// How many.
         paths: u64,
+    },
+    /// A mission, satellite or station is registered.
+    ItemAdded {
+        /// Which of them.
+        item: Item,
+    },
+    /// What is registered was changed.
+    ItemUpdated {
+        /// A mission, satellite or station.
+        item: Item,
+    },
+    /// What was registered is gone.
+    ItemRemoved {
+        /// A mission, satellite or station.
+        item: Item,
+    },
+    /// Element sets were judged.
+    ElementsRefreshed {
+        /// What became of each, in the order of the command.
+        outcomes: Vec<Refreshed>,
     },
 }
 
@@ -393,6 +414,73 @@ pub enum Refusal {
         /// When it would end.
         until: UtcTime,
     },
+    /// Two antennas of a station, or two links of a satellite, of one name.
+    #[error("the {what} '{name}' is given twice; give each a name of its own")]
+    NamedTwice {
+        /// Antenna or link.
+        what: Part,
+        /// The name.
+        name: String,
+    },
+    /// A maintenance that ends before it begins.
+    #[error("the maintenance would end at {to}, before it begins at {from}; choose a later end")]
+    MaintenanceNeverValid {
+        /// When it would begin.
+        from: UtcTime,
+        /// When it would end.
+        to: UtcTime,
+    },
+    /// Nothing of this name is registered.
+    #[error("there is no {item} '{name}'; 'tetryx-cli {item} list' shows what is registered")]
+    NoSuchItem {
+        /// A mission, satellite or station.
+        item: Item,
+        /// Its name.
+        name: String,
+    },
+    /// The name is taken.
+    #[error(
+        "{item} '{name}' exists already; choose another name, or change it with 'tetryx-cli {item} update'"
+    )]
+    ItemExists {
+        /// A mission, satellite or station.
+        item: Item,
+        /// Its name.
+        name: String,
+    },
+    /// A new one must say more.
+    #[error("{item} '{name}' is new and needs {lacking}")]
+    ItemIncomplete {
+        /// A mission, satellite or station.
+        item: Item,
+        /// Its name.
+        name: String,
+        /// What it needs.
+        lacking: Lacking,
+    },
+    /// Satellites would lose their mission.
+    #[error(
+        "mission '{mission}' has {}; give them another one with 'tetryx-cli satellite update', or remove them",
+        names(satellites, *more)
+    )]
+    MissionInUse {
+        /// The mission.
+        mission: MissionName,
+        /// The first of its satellites.
+        satellites: Vec<SatelliteName>,
+        /// How many more it has.
+        more: u64,
+    },
+    /// No maintenance begins then.
+    #[error(
+        "station '{station}' has no maintenance from {from}; 'tetryx-cli station show' lists what it has"
+    )]
+    NoSuchMaintenance {
+        /// The station.
+        station: StationName,
+        /// When it would begin.
+        from: UtcTime,
+    },
 }
 
 /// In what two paths of one hash differ. Append-only.
@@ -416,6 +504,45 @@ impl fmt::Display for Difference {
     }
 }
 
+/// What a mission, satellite or station consists of. Append-only: the position is in stored replies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Part {
+    /// An antenna of a station.
+    Antenna,
+    /// A link of a satellite.
+    Link,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Antenna => "antenna",
+            Self::Link => "link",
+        })
+    }
+}
+
+/// What must be said of something new. Append-only: the position is in stored replies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Lacking {
+    /// The mission of a satellite.
+    Mission,
+    /// The elements of a satellite.
+    Elements,
+    /// The site of a station.
+    Site,
+}
+
+impl fmt::Display for Lacking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Mission => "a mission; name one with --mission",
+            Self::Elements => "elements; give them with --elements",
+            Self::Site => "a site; give it with --site",
+        })
+    }
+}
+
 /// The first few of many paths, and how many more there are.
 pub(crate) fn first_few(mut paths: Vec<StorePath>) -> (Vec<StorePath>, u64) {
     let more = paths.len().saturating_sub(LISTED_MAX);
@@ -423,8 +550,18 @@ pub(crate) fn first_few(mut paths: Vec<StorePath>) -> (Vec<StorePath>, u64) {
     (paths, u64::try_from(more).unwrap_or(u64::MAX))
 }
 
-fn listed(paths: &[StorePath], more: u64) -> String {
-    let mut text = paths
+fn names(satellites: &[SatelliteName], more: u64) -> String {
+    let several = satellites.len() > 1 || more > 0;
+    let noun = if several {
+        "the satellites"
+    } else {
+        "the satellite"
+    };
+    format!("{noun} {}", listed(satellites, more))
+}
+
+fn listed<V: ToString>(values: &[V], more: u64) -> String {
+    let mut text = values
         .iter()
         .map(ToString::to_string)
         .collect::<Vec<_>>()

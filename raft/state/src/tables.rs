@@ -43,11 +43,19 @@ pub enum Table {
     Invites = 11,
     /// Log index → [`CheckRecord`](crate::records::CheckRecord): what replicas said their state was there.
     Checks = 12,
+    /// Mission name → [`MissionRecord`](crate::records::MissionRecord).
+    Missions = 13,
+    /// Satellite name → [`SatelliteRecord`](crate::records::SatelliteRecord).
+    Satellites = 14,
+    /// Satellite name, 0, epoch, the latest first → [`ElementsRecord`](crate::records::ElementsRecord).
+    Elements = 15,
+    /// Station name → [`StationRecord`](crate::records::StationRecord).
+    Stations = 16,
 }
 
 impl Table {
     /// Every table, in the order of snapshots and of the state hash.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::Cluster,
         Self::Members,
         Self::Caches,
@@ -60,6 +68,10 @@ impl Table {
         Self::Holders,
         Self::Invites,
         Self::Checks,
+        Self::Missions,
+        Self::Satellites,
+        Self::Elements,
+        Self::Stations,
     ];
 
     /// The number that stands for the table in snapshots and in the state hash.
@@ -87,6 +99,10 @@ impl Table {
             Self::Holders => "holders-1",
             Self::Invites => "invites-1",
             Self::Checks => "checks-1",
+            Self::Missions => "missions-1",
+            Self::Satellites => "satellites-1",
+            Self::Elements => "elements-1",
+            Self::Stations => "stations-1",
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::ops::Bound;
 
 use tetryx_protocol::cache::CacheName;
+use tetryx_protocol::ground::Refreshed;
 use tetryx_protocol::time::UtcTime;
 
 use crate::access::{Access, delete_range, put};
@@ -33,6 +34,11 @@ pub(super) fn record<T: Tables>(
                 ..
             }
     ) {
+        return Ok(());
+    }
+    if let Outcome::ElementsRefreshed { outcomes } = outcome
+        && !outcomes.contains(&Refreshed::Added)
+    {
         return Ok(());
     }
     let Some((action, cache, object)) = describe(&command.body, outcome) else {
@@ -123,6 +129,23 @@ fn describe<'a>(body: &'a Body, outcome: &Outcome) -> Option<Description<'a>> {
             Some(&body.cache),
             Some(body.path.to_string()),
         ),
+        Body::PutMission(body) => (AuditAction::PutMission, None, Some(body.mission.to_string())),
+        Body::RemoveMission(body) => (AuditAction::RemoveMission, None, Some(body.mission.to_string())),
+        Body::PutSatellite(body) => (AuditAction::PutSatellite, None, Some(body.satellite.to_string())),
+        Body::RemoveSatellite(body) => (
+            AuditAction::RemoveSatellite,
+            None,
+            Some(body.satellite.to_string()),
+        ),
+        Body::PutStation(body) => (AuditAction::PutStation, None, Some(body.station.to_string())),
+        Body::RemoveStation(body) => (AuditAction::RemoveStation, None, Some(body.station.to_string())),
+        Body::PutMaintenance(body) => (AuditAction::PutMaintenance, None, Some(body.station.to_string())),
+        Body::RemoveMaintenance(body) => (
+            AuditAction::RemoveMaintenance,
+            None,
+            Some(body.station.to_string()),
+        ),
+        Body::RefreshElements(_) => (AuditAction::RefreshElements, None, None),
         Body::CheckState(_) | Body::NoteAccesses(_) => return None,
     })
 }

@@ -34,6 +34,9 @@ impl Rules<'_> {
         self.paths_are_pulled_between_publication_and_now();
         self.only_open_replies_are_kept();
         self.the_audit_is_bounded();
+        self.ground_records_are_not_ahead_of_the_clock();
+        self.satellites_have_a_mission_and_elements();
+        self.stations_are_in_order();
     }
 
     fn nothing_exists_before_the_cluster(&mut self) {
@@ -52,6 +55,10 @@ impl Rules<'_> {
             (Table::Holders, !state.holders.is_empty()),
             (Table::Invites, !state.invites.is_empty()),
             (Table::Checks, !state.checks.is_empty()),
+            (Table::Missions, !state.missions.is_empty()),
+            (Table::Satellites, !state.satellites.is_empty()),
+            (Table::Elements, !state.elements.is_empty()),
+            (Table::Stations, !state.stations.is_empty()),
         ];
         let rows = filled.into_iter().filter(|(_, filled)| *filled);
         self.violations
@@ -107,7 +114,7 @@ impl Rules<'_> {
         }
     }
 
-    fn not_ahead(&mut self, time: UtcTime, object: impl Fn() -> String) {
+    pub(super) fn not_ahead(&mut self, time: UtcTime, object: impl Fn() -> String) {
         if time > self.clock {
             self.violations.push(Violation::AheadOfClock {
                 object: object(),

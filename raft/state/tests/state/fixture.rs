@@ -389,6 +389,7 @@ pub(crate) fn grants(pattern: &str) -> Grants {
     Grants {
         caches: BTreeMap::from([(pattern, permissions)]),
         missions: Vec::new(),
+        stations: Vec::new(),
         admin: false,
     }
 }

@@ -110,6 +110,7 @@ fn exceeding(limit: Limit) -> Body {
         }
         .into(),
         Limit::AccessesPerCommand => accesses(5, too_many(limit) / 5),
+        _ => crate::ground::exceeding(limit),
     }
 }
 
@@ -126,7 +127,10 @@ fn accesses(caches: usize, each: usize) -> Body {
 #[test]
 fn whatever_exceeds_a_limit_by_one_is_refused() {
     for limit in Limit::ALL {
-        assert_eq!(World::with_cache().refused(exceeding(limit)), over(limit));
+        assert_eq!(
+            crate::ground::with_full_station().refused(exceeding(limit)),
+            over(limit)
+        );
     }
 }
 

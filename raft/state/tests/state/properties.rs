@@ -8,12 +8,14 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use tetryx_protocol::cache::Retention;
 use tetryx_protocol::envelope::{HEADER_LEN, seal};
+use tetryx_protocol::ground::{Expected, NewElements};
 use tetryx_protocol::id::ProposalId;
 use tetryx_protocol::time::UtcTime;
 use tetryx_state::command::{
     AdvanceEpoch, Body, ConfigureCache, CreateInvite, DeletePath, DestroyCache, ExpirePaths, MAGIC, NewPath,
-    PinPath, PublishPaths, RedeemInvite, RevokeInvite, RevokeToken, SCHEMA, SetFeatureLevel, UnpinPath,
-    UpdateMember,
+    PinPath, PublishPaths, PutMission, PutSatellite, PutStation, RedeemInvite, RemoveMaintenance,
+    RemoveMission, RemoveSatellite, RemoveStation, RevokeInvite, RevokeToken, SCHEMA, SetFeatureLevel,
+    UnpinPath, UpdateMember,
 };
 use tetryx_state::retention;
 use tetryx_state::snapshot::{dump, restore};
@@ -21,8 +23,11 @@ use tetryx_state::{Command, MemoryTables, Reply, apply, check, query};
 
 use crate::fixture::{
     START_DAY, START_MS, World, cache, check_state, client, create_cache, create_invite, drain, expire, hash,
-    init_cluster, invite, key_name, key_pair, new_path, node, pin_until, publish, pulled, redeem,
+    init_cluster, invite, key_name, key_pair, new_path, node, parse, pin_until, publish, pulled, redeem,
     register_token, remove, signature, store_paths, token, update_member, upsert_member, with_content,
+};
+use crate::ground::{
+    elements, put_maintenance, put_mission, put_satellite, put_station, refresh, station_token,
 };
 use crate::samples::{commands, records};
 
@@ -113,6 +118,7 @@ fn body() -> impl Strategy<Value = Body> {
         1 => (1..6_u8).prop_map(|number| RevokeToken { token: token(number) }.into()),
         8 => membership(),
         8 => retention(),
+        12 => ground(),
     ]
 }
 
@@ -127,6 +133,50 @@ fn retention() -> impl Strategy<Value = Body> {
         2 => (select(&PATHS[..]), 0..2_000_000_u64).prop_map(|(path, after_s)| {
             pin_until(path, UtcTime::from_unix_ms(START_MS).plus(Duration::from_secs(after_s))).into()
         }),
+    ]
+}
+
+fn ground() -> impl Strategy<Value = Body> {
+    let satellite = || select(&["NOAA 19", "AQUA"][..]);
+    let mission = || select(&["lander", "orbiter"][..]);
+    let station = || select(&["north", "south"][..]);
+    let expected = || select(&[Expected::Either, Expected::New, Expected::Existing][..]);
+    prop_oneof![
+        6 => (mission(), expected(), any::<Option<bool>>()).prop_map(|(name, expected, priority)| {
+            let priority = priority.map(u32::from);
+            PutMission { expected, priority, ..put_mission(name) }.into()
+        }),
+        4 => mission().prop_map(|name| RemoveMission { mission: parse(name) }.into()),
+        5 => (satellite(), expected(), any::<Option<bool>>(), 0..6_i64, 1..4_u32).prop_map(
+            |(name, expected, mission, day, number)| {
+                let mission = mission.map(|first| parse(if first { "lander" } else { "orbiter" }));
+                let new = (day > 0).then(|| NewElements { catalogue_number: number, ..elements(day) });
+                PutSatellite { expected, mission, elements: new, ..put_satellite(name) }.into()
+            }
+        ),
+        1 => satellite().prop_map(|name| RemoveSatellite { satellite: parse(name) }.into()),
+        4 => vec((satellite(), -3..60_i64, 1..4_u32), 0..40).prop_map(|sets| {
+            let mut body = refresh(sets.iter().map(|(name, day, _)| (*name, *day)));
+            for (set, (_, _, number)) in body.sets.iter_mut().zip(&sets) {
+                set.elements.catalogue_number = *number;
+            }
+            body.into()
+        }),
+        4 => (station(), expected(), any::<Option<Option<bool>>>(), any::<bool>()).prop_map(
+            |(name, expected, bound, placed)| {
+                let bound = bound.map(|to| to.map(|first| node(if first { 1 } else { 2 })));
+                let put = put_station(name);
+                let place = put.place.filter(|_| placed);
+                PutStation { expected, node: bound, place, ..put }.into()
+            }
+        ),
+        1 => station().prop_map(|name| RemoveStation { station: parse(name) }.into()),
+        3 => (station(), 0..900_u64).prop_map(|(name, hour)| put_maintenance(name, hour).into()),
+        2 => (station(), 0..900_u64).prop_map(|(name, hour)| {
+            let from = put_maintenance(name, hour).maintenance.from;
+            RemoveMaintenance { station: parse(name), from }.into()
+        }),
+        1 => (6..9_u8).prop_map(|number| station_token(number).into()),
     ]
 }
 
@@ -380,6 +430,7 @@ fn the_generated_logs_reach_what_they_shall_reach() {
         "CacheExists",
         "CheckAhead",
         "DuplicatePath",
+        "ElementsRefreshed",
         "EpochAdvanced",
         "EpochNotNewer",
         "FeatureLevelNotNewer",
@@ -391,6 +442,11 @@ fn the_generated_logs_reach_what_they_shall_reach() {
         "InviteNeverValid",
         "InviteRevoked",
         "InviteUsed",
+        "ItemAdded",
+        "ItemExists",
+        "ItemIncomplete",
+        "ItemRemoved",
+        "ItemUpdated",
         "Joined",
         "LastMember",
         "MemberAdded",
@@ -399,8 +455,11 @@ fn the_generated_logs_reach_what_they_shall_reach() {
         "MemberRemoved",
         "MemberUpdated",
         "MissingReferences",
+        "MissionInUse",
         "NoSuchCache",
         "NoSuchInvite",
+        "NoSuchItem",
+        "NoSuchMaintenance",
         "NoSuchMember",
         "NoSuchPath",
         "NoSuchToken",

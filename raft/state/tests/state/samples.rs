@@ -1,10 +1,12 @@
 //! One of everything that is encoded, with every field filled: for golden bytes and round trips.
 
 use tetryx_protocol::cache::{Replication, Retention};
+use tetryx_protocol::ground::{Item, Refreshed};
 use tetryx_protocol::time::UtcTime;
 use tetryx_state::command::{
     AdvanceEpoch, Body, ConfigureCache, CreateCache, CreateInvite, DeletePath, DestroyCache, ExpirePaths,
-    NewPath, PublishPaths, RevokeInvite, RevokeToken, Role, SetFeatureLevel, UnpinPath,
+    NewPath, PublishPaths, RemoveMaintenance, RemoveMission, RemoveSatellite, RemoveStation, RevokeInvite,
+    RevokeToken, Role, SetFeatureLevel, UnpinPath,
 };
 use tetryx_state::limits::Limit;
 use tetryx_state::records::{
@@ -12,13 +14,17 @@ use tetryx_state::records::{
     InviteRecord, InviteUse, MemberRecord, MemberState, NarRecord, PathPin, PathRecord, Record, ReplyRecord,
     TokenRecord,
 };
-use tetryx_state::reply::Difference;
+use tetryx_state::reply::{Difference, Lacking, Part};
 use tetryx_state::{Command, Outcome, Refusal, Reply};
 
 use crate::fixture::{
     START_DAY, START_MS, cache, check_state, client, create_invite, delete, drain, expire, grants, hash,
     init_cluster, invite, key_name, key_pair, new_path, node, parse, pin, pin_until, publish, pulled, redeem,
     register_token, remove, signature, store_path, store_paths, token, update_member, upsert_member,
+};
+use crate::ground::{put_maintenance, put_mission, put_satellite, put_station, refresh, station_token};
+use crate::ground_records::{
+    elements_record, mission_record, satellite_record, station_record, token_record_2,
 };
 
 fn time() -> UtcTime {
@@ -37,6 +43,7 @@ pub(crate) fn command_name(body: &Body) -> &'static str {
         Body::DeletePath(_) => "command-delete-path",
         Body::PinPath(_) => "command-pin-path",
         Body::UnpinPath(_) => "command-unpin-path",
+        Body::RegisterToken(token) if !token.grants.stations.is_empty() => "command-register-token-2",
         Body::RegisterToken(_) => "command-register-token",
         Body::RevokeToken(_) => "command-revoke-token",
         Body::CreateInvite(_) => "command-create-invite",
@@ -51,6 +58,15 @@ pub(crate) fn command_name(body: &Body) -> &'static str {
         Body::ExpirePaths(_) => "command-expire-paths",
         Body::NoteAccesses(_) => "command-note-accesses",
         Body::PinPathUntil(_) => "command-pin-path-until",
+        Body::PutMission(_) => "command-put-mission",
+        Body::RemoveMission(_) => "command-remove-mission",
+        Body::PutSatellite(_) => "command-put-satellite",
+        Body::RemoveSatellite(_) => "command-remove-satellite",
+        Body::PutStation(_) => "command-put-station",
+        Body::RemoveStation(_) => "command-remove-station",
+        Body::PutMaintenance(_) => "command-put-maintenance",
+        Body::RemoveMaintenance(_) => "command-remove-maintenance",
+        Body::RefreshElements(_) => "command-refresh-elements",
     }
 }
 
@@ -80,7 +96,7 @@ fn full_cache() -> CreateCache {
 
 /// One command of every variant.
 pub(crate) fn commands() -> Vec<Command> {
-    let bodies: [Body; 23] = [
+    let bodies: [Body; 33] = [
         init_cluster().into(),
         upsert_member(1, "north").into(),
         full_cache().into(),
@@ -138,6 +154,29 @@ pub(crate) fn commands() -> Vec<Command> {
         .into(),
         pulled(START_DAY, &["hello", "glibc"]).into(),
         pin_until("hello", time()).into(),
+        put_mission("lander").into(),
+        RemoveMission {
+            mission: parse("lander"),
+        }
+        .into(),
+        put_satellite("NOAA 19").into(),
+        RemoveSatellite {
+            satellite: parse("NOAA 19"),
+        }
+        .into(),
+        put_station("north").into(),
+        RemoveStation {
+            station: parse("north"),
+        }
+        .into(),
+        put_maintenance("north", 1).into(),
+        RemoveMaintenance {
+            station: parse("north"),
+            from: time(),
+        }
+        .into(),
+        refresh([("NOAA 19", 1)]).into(),
+        station_token(2).into(),
     ];
     let command = |body| Command {
         proposal: tetryx_protocol::id::ProposalId {
@@ -185,6 +224,11 @@ pub(crate) fn records() -> Vec<RecordSample> {
         "record-audit": audit_record,
         "record-invite": invite_record,
         "record-check": check_record,
+        "record-mission": mission_record,
+        "record-satellite": satellite_record,
+        "record-elements": elements_record,
+        "record-station": station_record,
+        "record-token-2": token_record_2,
     }
 }
 
@@ -326,7 +370,7 @@ fn nar_record() -> NarRecord {
     }
 }
 
-fn token_record() -> TokenRecord {
+pub(crate) fn token_record() -> TokenRecord {
     let register = register_token(1);
     TokenRecord {
         subject: register.subject,
@@ -380,7 +424,7 @@ fn first_word(debug: &str) -> String {
     debug.split(' ').next().expect("a name").to_owned()
 }
 
-fn outcomes() -> [Outcome; 23] {
+fn outcomes() -> [Outcome; 27] {
     [
         Outcome::Unchanged,
         Outcome::Initialised,
@@ -415,10 +459,23 @@ fn outcomes() -> [Outcome; 23] {
             nars: 299,
         },
         Outcome::AccessesNoted { paths: 300 },
+        Outcome::ItemAdded { item: Item::Mission },
+        Outcome::ItemUpdated {
+            item: Item::Satellite,
+        },
+        Outcome::ItemRemoved { item: Item::Station },
+        Outcome::ElementsRefreshed {
+            outcomes: vec![
+                Refreshed::Added,
+                Refreshed::Unchanged,
+                Refreshed::Older,
+                Refreshed::Unknown,
+            ],
+        },
     ]
 }
 
-fn refusals() -> [Refusal; 35] {
+fn refusals() -> [Refusal; 42] {
     let (main, path) = (cache("main"), store_path("hello"));
     [
         Refusal::ProposalFinished {
@@ -504,5 +561,35 @@ fn refusals() -> [Refusal; 35] {
             level: 2,
         },
         Refusal::PinNeverValid { until: time() },
+        Refusal::NamedTwice {
+            what: Part::Link,
+            name: "s-band".to_owned(),
+        },
+        Refusal::MaintenanceNeverValid {
+            from: time(),
+            to: time(),
+        },
+        Refusal::NoSuchItem {
+            item: Item::Satellite,
+            name: "NOAA 19".to_owned(),
+        },
+        Refusal::ItemExists {
+            item: Item::Station,
+            name: "north".to_owned(),
+        },
+        Refusal::ItemIncomplete {
+            item: Item::Station,
+            name: "north".to_owned(),
+            lacking: Lacking::Site,
+        },
+        Refusal::MissionInUse {
+            mission: parse("lander"),
+            satellites: vec![parse("NOAA 19")],
+            more: 1,
+        },
+        Refusal::NoSuchMaintenance {
+            station: parse("north"),
+            from: time(),
+        },
     ]
 }
