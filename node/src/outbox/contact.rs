@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tetryx_raft::{ReadError, ReadLevel};
+use tetryx_raft::{ReadError, ReadLevel, StateView};
 
 use crate::{Node, NodeError};
 
@@ -26,11 +26,20 @@ pub(super) async fn is_there_now(node: &Node) -> Result<bool, NodeError> {
     proven(node, ReadLevel::Strong).await
 }
 
+/// The state as of now; `None` when the cluster cannot be asked.
+pub(super) async fn read_now(node: &Node) -> Result<Option<StateView>, NodeError> {
+    read(node, ReadLevel::Strong).await
+}
+
 async fn proven(node: &Node, level: ReadLevel) -> Result<bool, NodeError> {
+    Ok(read(node, level).await?.is_some())
+}
+
+async fn read(node: &Node, level: ReadLevel) -> Result<Option<StateView>, NodeError> {
     match node.replica().read(level).await {
-        Ok(_) => Ok(true),
+        Ok((view, _)) => Ok(Some(view)),
         Err(ReadError::Replica(error)) => Err(error.into()),
-        Err(_) => Ok(false),
+        Err(_) => Ok(None),
     }
 }
 

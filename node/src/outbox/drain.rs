@@ -8,6 +8,7 @@ use tetryx_protocol::hash::NarHash;
 use tetryx_protocol::peer::HoldNar;
 use tetryx_raft::{ProposeError, StateView};
 use tetryx_state::{Body, Outcome, Refusal, query};
+use tetryx_store::StoreError;
 
 use super::Outbox;
 use super::contact;
@@ -184,20 +185,31 @@ async fn hand_over(node: &Node, id: EntryId, entry: &Arc<Entry>) -> Result<Step,
 /// here only; what is published as well is fetched anew ([`crate::scrub`]) when one that holds it can be reached.
 async fn lost_bytes(node: &Node, entry: &Entry) -> Result<Option<NarHash>, NodeError> {
     let (store, nars) = (Arc::clone(node.store()), nars(entry));
-    let view = node.replica().view()?;
     let looked = node.io().run(move || {
+        let mut damaged = Vec::new();
         for nar in nars {
             let held = store.hold_nar(&nar.manifest)?;
-            let is_whole = held.is_some_and(|held| held.is_complete());
-            let published = query::nar(&view, &nar.nar_hash)?;
-            let is_published = published.is_some_and(|record| record.manifest == nar.manifest);
-            if !is_whole && !is_published {
-                return Ok(Some(nar.nar_hash));
+            if !held.is_some_and(|held| held.is_complete()) {
+                damaged.push(nar);
             }
         }
-        Ok::<_, NodeError>(None)
+        Ok::<_, StoreError>(damaged)
     });
-    looked.await?
+    let damaged = looked.await??;
+    if damaged.is_empty() {
+        return Ok(None);
+    }
+    // Others may have published it while this node was cut off: an old state does not tell.
+    let Some(view) = contact::read_now(node).await? else {
+        return Ok(None);
+    };
+    for nar in damaged {
+        let published = query::nar(&view, &nar.nar_hash)?;
+        if published.is_none_or(|record| record.manifest != nar.manifest) {
+            return Ok(Some(nar.nar_hash));
+        }
+    }
+    Ok(None)
 }
 
 fn nars(entry: &Entry) -> Vec<HoldNar> {
